@@ -1,0 +1,199 @@
+"""What stands in an MQTT message: JSON models, one for each topic.
+
+Records travel as CloudEvents 1.0. The 128 signed bytes are the truth; the decoded fields beside them are for subscribers other
+than our collector, which takes nothing from them. Unknown keys are refused: a misspelt key must not vanish.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from protocol.errors import PayloadError
+from protocol.levels import Level
+from protocol.record import Kind, Record, RecordFlag, TimeQuality
+
+Hex16 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")]
+Short = Annotated[str, Field(min_length=1, max_length=64)]
+Seq = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
+Millis = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+P = TypeVar("P", bound="Payload")
+
+
+class Payload(BaseModel):
+    """Base of all payloads: frozen, no unknown keys, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def to_json(self) -> bytes:
+        """Return the payload as compact UTF-8 JSON without absent fields."""
+        return self.model_dump_json(exclude_none=True).encode("utf-8")
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Parse and check; PayloadError("json") for what is no JSON, PayloadError("value") with the path of the field."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "payload"
+            reason = "json" if first["type"].startswith("json") else "value"
+            raise PayloadError(reason, f"{cls.__name__}.{where}: {first['msg']}") from error
+
+
+class Case(Payload):
+    """The matter being rated, as the business system names it. No name, phone or identity number of a citizen."""
+
+    case_no: Short
+    item_code: Short | None = None
+    item_name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    service_no: Short | None = None
+    dept_code: Short | None = None
+    dept_name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+    def fields(self) -> dict[str, str]:
+        """Return the fields that are set, as they enter the context digest."""
+        return self.model_dump(exclude_none=True)
+
+
+class Decoded(Payload):
+    """A record's fields by name, for subscribers that do not parse the 128 bytes."""
+
+    kind: str
+    level: str | None
+    pressed_at_ms: Millis
+    time_quality: str
+    uncertainty_ms: Seq
+    free_standing: bool
+    revises_seq: Seq | None
+    evaluation: Hex16 | None
+    staff: str | None
+
+    @classmethod
+    def of(cls, record: Record) -> Decoded:
+        """Return the decoded fields of a parsed record."""
+        pressed = record.kind in (Kind.RATING, Kind.EXTRA)
+        return cls(
+            kind=record.kind.name.lower(),
+            level=Level(record.level).word if pressed else None,
+            pressed_at_ms=record.utc_ms,
+            time_quality=TimeQuality(record.quality).name.lower(),
+            uncertainty_ms=record.uncertainty_ms,
+            free_standing=bool(record.flags & RecordFlag.FREE_STANDING),
+            revises_seq=record.refers_to if record.flags & RecordFlag.REVISION else None,
+            evaluation=record.evaluation.hex() if any(record.evaluation) else None,
+            staff=record.staff or None,
+        )
+
+
+class RecordData(Payload):
+    """The data of a record event."""
+
+    device: DeviceId
+    seq: Seq
+    record: Annotated[str, Field(min_length=172, max_length=172)]
+    received_at_ms: Millis
+    historical: bool
+    case: Case | None = None
+    decoded: Decoded
+
+    def raw(self) -> bytes:
+        """Return the 128 bytes of the record; PayloadError("value") when it is not base64."""
+        try:
+            return base64.b64decode(self.record, validate=True)
+        except ValueError as error:
+            raise PayloadError("value", f"RecordData.record: {error}") from error
+
+
+class RecordEvent(Payload):
+    """A journal record on its way up; `id` is the dedupe key, device and number."""
+
+    specversion: Literal["1.0"]
+    id: str
+    source: str
+    type: Literal["hcp.record.v1"]
+    time: str
+    datacontenttype: Literal["application/json"]
+    data: RecordData
+
+    @classmethod
+    def of(
+        cls,
+        source: str,
+        device: str,
+        record: Record,
+        raw: bytes,
+        received_at_ms: int,
+        case: Case | None,
+        historical: bool,
+    ) -> RecordEvent:
+        """Wrap a record; `source` is the window's path, `received_at_ms` the agent's clock when it came from the device."""
+        return cls(
+            specversion="1.0",
+            id=f"{device}/{record.seq}",
+            source=source,
+            type="hcp.record.v1",
+            time=datetime.fromtimestamp(received_at_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+            datacontenttype="application/json",
+            data=RecordData(
+                device=device,
+                seq=record.seq,
+                record=base64.b64encode(raw).decode("ascii"),
+                received_at_ms=received_at_ms,
+                historical=historical,
+                case=case,
+                decoded=Decoded.of(record),
+            ),
+        )
+
+
+class DeviceState(Payload):
+    """The device at a window, as its agent sees it."""
+
+    device: DeviceId
+    firmware: str
+    boot: Seq
+    release_on_ack: bool
+
+
+class State(Payload):
+    """Whether an agent is there; retained, and as the will with `online` false.
+
+    `session` is drawn anew for every connection: a will that arrives after a newer state names an older session and is
+    ignored.
+    """
+
+    session: Hex16
+    online: bool
+    since_ms: Millis
+    agent: str
+    device: DeviceState | None = None
+
+
+class Health(Payload):
+    """What waits where at a window; counts of records."""
+
+    session: Hex16
+    at_ms: Millis
+    journal_waiting: Seq | None = None
+    """Records in the device that the agent does not have; None while no device answers."""
+    journal_free: Seq | None = None
+    outbox_to_send: Seq
+    outbox_sent: Seq
+    """Published and waiting for a receipt."""
+    oldest_waiting_ms: Millis | None = None
+
+
+class ReceiptPayload(Payload):
+    """The collector's signed word for one device; the agent hands it on unread to the device."""
+
+    device: DeviceId
+    next_seq: Seq
+    record_mac: Hex16
+    issued_ms: Millis
+    mac: Hex16
