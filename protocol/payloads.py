@@ -65,14 +65,14 @@ class Decoded(Payload):
     """A record's fields by name, for subscribers that do not parse the 128 bytes."""
 
     kind: str
-    level: str | None
+    level: str | None = None
     pressed_at_ms: Millis
     time_quality: str
     uncertainty_ms: Seq
     free_standing: bool
-    revises_seq: Seq | None
-    evaluation: Hex16 | None
-    staff: str | None
+    revises_seq: Seq | None = None
+    evaluation: Hex16 | None = None
+    staff: str | None = None
 
     @classmethod
     def of(cls, record: Record) -> Decoded:
