@@ -28,13 +28,18 @@ CRC_BYTES: Final = 4
 MAX_BODY_BYTES: Final = HEAD_BYTES + MAX_PAYLOAD_BYTES + CRC_BYTES
 MAX_ENCODED_BYTES: Final = MAX_BODY_BYTES + 1 + MAX_BODY_BYTES // 50
 DELIMITER: Final = b"\x00"
+RESERVED_VALUES: Final = 5
+"""Byte values 0 to 4 never occur inside a frame on the line."""
+LONGEST_RUN: Final = 50
+"""Ordinary bytes in a row that make a block of their own."""
 
-_RESERVED = 5
-_LONGEST_RUN = 50
 _BLOCK = re.compile(rb"([^\x00-\x04]{0,49})([\x00-\x04])|([^\x00-\x04]{50})", re.DOTALL)
-_CODE = [[bytes([_RESERVED + _RESERVED * count + value]) for value in range(_RESERVED)] for count in range(_LONGEST_RUN)]
-_RUN_OF = [max(0, code - _RESERVED) // _RESERVED for code in range(256)]
-_VALUE_OF = [bytes([max(0, code - _RESERVED) % _RESERVED]) for code in range(256)]
+_CODE = [
+    [bytes([RESERVED_VALUES + RESERVED_VALUES * count + value]) for value in range(RESERVED_VALUES)]
+    for count in range(LONGEST_RUN)
+]
+_RUN_OF = [max(0, code - RESERVED_VALUES) // RESERVED_VALUES for code in range(256)]
+_VALUE_OF = [bytes([max(0, code - RESERVED_VALUES) % RESERVED_VALUES]) for code in range(256)]
 
 
 def _encode_block(block: re.Match[bytes]) -> bytes:
@@ -56,14 +61,14 @@ def unstuff(encoded: bytes) -> bytes:
     code = 0
     while at < end:
         code = encoded[at]
-        if code < _RESERVED:
+        if code < RESERVED_VALUES:
             raise FrameError("encoding", f"byte 0x{code:02x} inside a frame at offset {at}")
         if code == 0xFF:
-            run, value = _LONGEST_RUN, b""
+            run, value = LONGEST_RUN, b""
         else:
             run, value = _RUN_OF[code], _VALUE_OF[code]
         part = encoded[at + 1 : at + 1 + run]
-        if len(part) != run or (part and min(part) < _RESERVED):
+        if len(part) != run or (part and min(part) < RESERVED_VALUES):
             raise FrameError("encoding", f"block at offset {at} is cut short or holds a control byte")
         parts.append(part)
         parts.append(value)

@@ -74,7 +74,7 @@ class FieldInfo:
     @property
     def is_flags(self) -> bool:
         """True for a set of independent bits."""
-        return self.members is not None and issubclass(self.members, IntFlag)
+        return self.members is not None and is_bit_set(self.members)
 
     @property
     def type_name(self) -> str:
@@ -84,6 +84,11 @@ class FieldInfo:
         if self.is_bytes:
             return f"{'text' if self.is_text else 'bytes'} {self.size}"
         return f"u{8 * self.size}"
+
+
+def is_bit_set(members: Members) -> bool:
+    """True for an enum of independent bits."""
+    return issubclass(members, IntFlag)
 
 
 def fields_of(layout: type[Layout]) -> list[FieldInfo]:
