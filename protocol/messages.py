@@ -352,3 +352,15 @@ class Error(Message):
     code: ErrorCode = wire(Code(U8, ErrorCode), "what is wrong")
     about: int = wire(U8, "type of the message that it is about, or 0")
     detail: int = wire(U32, "see the table of errors")
+
+
+@_message(0x46, Direction.FROM_DEVICE, answer="Ack")
+@layout
+class Unreadable(Message):
+    """Sent in place of records that the device can no longer read, so that the host does not wait for them.
+
+    Repeated like a record until an Ack covers it. The device also writes a signed record of kind LOST about them.
+    """
+
+    first_seq: int = wire(U32, "first record that cannot be read")
+    count: int = wire(U32, "how many in a row, at least 1")

@@ -22,7 +22,7 @@ except ImportError:
 
 PROTOCOL_VERSION = const(1)
 OLDEST_PROTOCOL_VERSION = const(1)
-SCHEMA_HASH = 0x3586E0DE
+SCHEMA_HASH = 0x88169C33
 MAX_PAYLOAD_BYTES = const(236)
 MAX_BODY_BYTES = const(243)
 MAX_ENCODED_BYTES = const(248)
@@ -50,6 +50,7 @@ STATUS = const(0x42)
 RECORD_MESSAGE = const(0x43)
 LOG = const(0x44)
 ERROR = const(0x45)
+UNREADABLE = const(0x46)
 
 # Why a request was refused or what went wrong on the device.
 ERROR_VERSION = const(1)
@@ -411,6 +412,17 @@ def pack_error(
     """Write an Error; return the offset after it."""
     struct.pack_into("<BBI", buf, at, code, about, detail)
     return at + 6
+
+
+def pack_unreadable(
+    buf: bytearray | memoryview,
+    at: int,
+    first_seq: int,
+    count: int,
+) -> int:
+    """Write a Unreadable; return the offset after it."""
+    struct.pack_into("<II", buf, at, first_seq, count)
+    return at + 8
 
 
 def pack_record(
