@@ -50,11 +50,17 @@ class Case(Payload):
     """The matter being rated, as the business system names it. No name, phone or identity number of a citizen."""
 
     case_no: Short
+    """办件编号, the number of the matter."""
     item_code: Short | None = None
+    """事项编码, its kind."""
     item_name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """事项名称, its kind in words."""
     service_no: Short | None = None
+    """Number of this service within the matter, when the business system counts them."""
     dept_code: Short | None = None
+    """Code of the department that serves."""
     dept_name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Its name."""
 
     def fields(self) -> dict[str, str]:
         """Return the fields that are set, as they enter the context digest."""
@@ -65,14 +71,23 @@ class Decoded(Payload):
     """A record's fields by name, for subscribers that do not parse the 128 bytes."""
 
     kind: str
+    """Name of the record's kind in lower case."""
     level: str | None = None
+    """Level of a rating or an extra press, absent otherwise."""
     pressed_at_ms: Millis
+    """The device's best known time, milliseconds since 1970 UTC; 0 when it knew none."""
     time_quality: str
+    """Name of the time quality in lower case."""
     uncertainty_ms: Seq
+    """How far off that time may be; 4294967295 means unknown."""
     free_standing: bool
+    """No evaluation was open."""
     revises_seq: Seq | None = None
+    """The rating that this one replaces, absent otherwise."""
     evaluation: Hex16 | None = None
+    """Id of the evaluation, absent when there was none."""
     staff: str | None = None
+    """Who was signed in, absent when nobody was."""
 
     @classmethod
     def of(cls, record: Record) -> Decoded:
@@ -95,12 +110,19 @@ class RecordData(Payload):
     """The data of a record event."""
 
     device: DeviceId
+    """Device id, as on its label."""
     seq: Seq
+    """Number of the record."""
     record: Annotated[str, Field(min_length=172, max_length=172)]
+    """The 128 signed bytes in base64."""
     received_at_ms: Millis
+    """The agent's clock when the record came from the device."""
     historical: bool
+    """True for a record replayed from a journal or an outbox, false for one that was just written."""
     case: Case | None = None
+    """The case context as it was given when the evaluation was opened; its digest is in the record."""
     decoded: Decoded
+    """The record's fields by name."""
 
     def raw(self) -> bytes:
         """Return the 128 bytes of the record; PayloadError("value") when it is not base64."""
@@ -114,12 +136,19 @@ class RecordEvent(Payload):
     """A journal record on its way up; `id` is the dedupe key, device and number."""
 
     specversion: Literal["1.0"]
+    """CloudEvents version."""
     id: str
+    """`device/seq`, the dedupe key."""
     source: str
+    """`area/hall/window`."""
     type: Literal["hcp.record.v1"]
+    """CloudEvents type."""
     time: str
+    """`received_at_ms` as RFC 3339 in UTC."""
     datacontenttype: Literal["application/json"]
+    """CloudEvents content type."""
     data: RecordData
+    """The record."""
 
     @classmethod
     def of(
@@ -156,9 +185,13 @@ class DeviceState(Payload):
     """The device at a window, as its agent sees it."""
 
     device: DeviceId
+    """Device id, as on its label."""
     firmware: str
+    """Its firmware version."""
     boot: Seq
+    """Number of its boot."""
     release_on_ack: bool
+    """True when it frees flash on the agent's ack, without a receipt: the weaker setting."""
 
 
 class State(Payload):
@@ -169,31 +202,46 @@ class State(Payload):
     """
 
     session: Hex16
+    """Drawn anew for every connection to the broker."""
     online: bool
+    """False in the will and when the agent stops."""
     since_ms: Millis
+    """When this session began, milliseconds since 1970 UTC."""
     agent: str
+    """Version of the agent."""
     device: DeviceState | None = None
+    """The device, absent while none answers."""
 
 
 class Health(Payload):
     """What waits where at a window; counts of records."""
 
     session: Hex16
+    """As in the state."""
     at_ms: Millis
+    """When these numbers were taken, milliseconds since 1970 UTC."""
     journal_waiting: Seq | None = None
     """Records in the device that the agent does not have; None while no device answers."""
     journal_free: Seq | None = None
+    """Records that the device can still write before it must refuse."""
     outbox_to_send: Seq
+    """Records at the agent that are not yet published."""
     outbox_sent: Seq
     """Published and waiting for a receipt."""
     oldest_waiting_ms: Millis | None = None
+    """How long the oldest record without a receipt has waited."""
 
 
 class ReceiptPayload(Payload):
     """The collector's signed word for one device; the agent hands it on unread to the device."""
 
     device: DeviceId
+    """Device id."""
     next_seq: Seq
+    """First record that the receipt does not cover."""
     record_mac: Hex16
+    """MAC of the last record covered."""
     issued_ms: Millis
+    """When the collector signed it, milliseconds since 1970 UTC."""
     mac: Hex16
+    """Signature under the device key."""
