@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from protocol.generate import device_codec, dissector, vectors
+from protocol.generate import device_codec, dissector, page, vectors
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: dict[str, Callable[[], str]] = {
     device_codec.PATH: device_codec.generate,
     dissector.PATH: dissector.generate,
+    page.PATH: page.generate,
     vectors.PATH: vectors.generate,
 }
 """Every generated file, relative to the root of the repository, and what makes its text."""
