@@ -31,7 +31,7 @@ class Buttons:
             bit = 1 << n
             held_ms = ticks.diff(now, self._changed[n])
             if changed & bit:
-                if held_ms < LOCKOUT_MS:
+                if held_ms < LOCKOUT_MS and not self.stuck & bit:  # ticks wrap while a button is stuck for days
                     continue
                 self._changed[n] = now
                 self._down ^= bit
@@ -41,5 +41,4 @@ class Buttons:
                     self.stuck &= ~bit
             elif self._down & bit and held_ms > STUCK_MS:
                 self.stuck |= bit
-                self._changed[n] = ticks.add(now, -STUCK_MS)  # keeps the difference from wrapping on a stuck button
         return pressed if pressed >= 0 else -1

@@ -5,6 +5,7 @@ to 4 the rings of the five buttons, bit 5 the red lamp. Sounds are numbers that 
 """
 
 from . import ticks
+from .hardware import Board
 
 ALL = 0b011111
 RED = 0b100000
@@ -21,9 +22,9 @@ _BREATH_MS = 800
 
 
 class Feedback:
-    """Drives `output.lamps(mask)` and `output.sound(number, language)`."""
+    """Drives the board's lamps and sound."""
 
-    def __init__(self, output: object, now: int) -> None:
+    def __init__(self, output: Board, now: int) -> None:
         self._output = output
         self._lamps = -1
         self._inviting = False

@@ -4,9 +4,9 @@ A sector of 4096 bytes is a header page and 30 records of 128 bytes. The header 
 number of the first record, the MAC before it, receipt position, boot, CRC) and room for 24 receipt marks, written into
 blank bytes without an erase. Flash is programmed in pages of 256 bytes and only ever clears bits.
 
-Rules that make a power cut harmless: a record counts when its own CRC fits; a slot that is neither blank nor valid is skipped and
-never used again; a sector without a valid header is erased before use; the next sector is erased ahead, when idle;
-a sector that holds a record without receipt is never erased. `firmware/README.md` shows the layout byte by byte.
+Rules that make a power cut harmless: a record counts when its own CRC fits; a slot that is neither blank nor valid is
+skipped and never used again; a sector without a valid header is erased before use; the next sector is erased ahead, when
+idle; a sector that holds a record without receipt is never erased. `firmware/README.md` shows the layout byte by byte.
 """
 
 import struct
@@ -66,7 +66,7 @@ class Journal:
     def recover(self) -> None:
         """Find the head by its header and the end by scanning its slots; begin a journal where there is none."""
         headers = [self._read_header(sector) for sector in range(self._flash.sectors)]
-        by_generation = {header[1]: sector for sector, header in enumerate(headers) if header}
+        by_generation = {header[1]: sector for sector, header in enumerate(headers) if header[1]}
         if not by_generation:
             self._begin()
             return
@@ -82,7 +82,7 @@ class Journal:
         self.receipt_seq = head[4]
         self._read_marks()
         self._scan_head()
-        self._keep_numbers_unique([sector for sector, header in enumerate(headers) if not header])
+        self._keep_numbers_unique([sector for sector, header in enumerate(headers) if not header[1]])
         self.receipt_seq = self._marked_seq = min(max(self.receipt_seq, self.oldest_seq), self.next_seq)
 
     def _begin(self) -> None:
@@ -146,7 +146,9 @@ class Journal:
         if not self._booted:
             new = 0 if any(self._prev_mac) else wire.FLAG_NEW_JOURNAL
             unreadable = min(self.unreadable, 0xFFFF)
-            if not self._write(wire.KIND_BOOT, clock, 0, flags & wire.FLAG_NO_HOST | new, 0, 0, unreadable, NOBODY, NOBODY, b""):
+            if not self._write(
+                wire.KIND_BOOT, clock, 0, flags & wire.FLAG_NO_HOST | new, 0, 0, unreadable, NOBODY, NOBODY, b""
+            ):
                 return 0
             self._booted = True
         if self._hole[1]:
@@ -325,12 +327,13 @@ class Journal:
         """Return how many records the journal holds at the most."""
         return RECORDS_PER_SECTOR * (self._flash.sectors - len(self._bad))
 
-    def _read_header(self, sector: int) -> tuple | None:
+    def _read_header(self, sector: int) -> tuple[bytes, int, int, bytes, int, int, int]:
+        """Return the header's fields; generation 0 for what is no header."""
         header = bytearray(_HEADER_BYTES)
         self._flash.read(sector, 0, header)
         fields = struct.unpack_from(_HEADER, header, 0)
         if fields[0] != _MAGIC or fields[6] != crc32(memoryview(header)[:_CRC_AT]):
-            return None
+            return b"", 0, 0, b"", 0, 0, 0
         return fields
 
     def _read_marks(self) -> None:
@@ -356,7 +359,8 @@ def _slot_at(slot: int) -> int:
 
 
 def _u32(buffer: bytearray | memoryview, at: int) -> int:
-    return struct.unpack_from("<I", buffer, at)[0]
+    (value,) = struct.unpack_from("<I", buffer, at)
+    return int(value)
 
 
 def _blank(buffer: bytearray) -> bool:

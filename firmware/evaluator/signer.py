@@ -18,15 +18,15 @@ class Signer:
         self._outer = bytes([byte ^ 0x5C for byte in block])
         self._receipt_head = RECEIPT_WORD + device + bytes(16 - len(device))
 
-    def mac(self, data: object) -> bytes:
+    def mac(self, data: bytes | bytearray | memoryview) -> bytes:
         """Return the 16-byte MAC of a buffer."""
         inner = sha256(self._inner)
         inner.update(data)
         outer = sha256(self._outer)
         outer.update(inner.digest())
-        return outer.digest()[:MAC_BYTES]
+        return bytes(outer.digest()[:MAC_BYTES])
 
-    def receipt_is_genuine(self, unsigned: object, mac: bytes) -> bool:
+    def receipt_is_genuine(self, unsigned: memoryview, mac: bytes) -> bool:
         """Tell whether `mac` signs a receipt payload (without its MAC) for this device."""
         expected = self.mac(self._receipt_head + bytes(unsigned))
         different = 0

@@ -1,0 +1,1 @@
+"""What a board consists of, simulated: flash that behaves like NOR, lines that can be unplugged."""

@@ -1,0 +1,1 @@
+"""What technicians and developers run once: build, check, measure. Nothing imports from here."""
