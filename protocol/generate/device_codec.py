@@ -34,7 +34,7 @@ def const(value: int) -> int:
 
 
 try:
-    from micropython import const  # type: ignore[import-not-found,no-redef,misc,unused-ignore]  # only a device has it
+    from micropython import const  # type: ignore[import-not-found,no-redef,misc,assignment,unused-ignore]  # the device's own
 except ImportError:
     pass
 

@@ -128,7 +128,7 @@ def chain() -> list[Vector]:
         ("pause", 500_000, {"kind": Kind.PAUSED, "detail": PauseReason.BREAK, **staff}),
         ("rating while paused", 520_000, {"level": 1, "flags": free | RecordFlag.WHILE_PAUSED, **staff}),
         ("resume", 900_000, {"kind": Kind.RESUMED, **staff}),
-        ("sign-out", 7_000_000, {"kind": Kind.SIGN_OUT}),
+        ("sign-out", 7_000_000, {"kind": Kind.SIGN_OUT, **staff}),
         ("second start, one slot unreadable", 38, {"kind": Kind.BOOT, "boot": 2, "value": 1}),
         ("a record lost", 45, {"kind": Kind.LOST, "boot": 2, "refers_to": 9, "value": 1}),
         ("new journal", 41, {"kind": Kind.BOOT, "boot": 3, "seq": SEQ_SPAN + 1, "flags": RecordFlag.NEW_JOURNAL}),
