@@ -118,6 +118,10 @@ class Layout:
 
         With `extensible`, bytes after the last known field are ignored: a newer peer may have appended fields.
         """
+        # the length first: a device looks at it first as well, and both name the same reason for the same bytes
+        size = len(data) if cls.SIZE_BYTES is None else cls.SIZE_BYTES
+        if len(data) < size or (len(data) > size and not extensible):
+            raise MessageError("length", f"{cls.__name__}: {len(data)} bytes where the layout has {size}")
         try:
             parsed = cls.STRUCT.parse(data)
         except ConstructError as error:
@@ -125,8 +129,6 @@ class Layout:
             raise MessageError("length", f"{cls.__name__}: {_one_line(error)}") from error
         except ValueError as error:
             raise MessageError("value", f"{cls.__name__}: {_one_line(error)}") from error
-        if not extensible and cls.SIZE_BYTES is not None and len(data) != cls.SIZE_BYTES:
-            raise MessageError("length", f"{cls.__name__}: {len(data)} bytes where the layout has {cls.SIZE_BYTES}")
         return cls(**{name: parsed[name] for name in _names(cls)})
 
 
