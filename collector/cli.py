@@ -1,0 +1,132 @@
+"""The command line: run the collector, look at a running one, make a hall key.
+
+Words are Chinese first, English beside. Every foreseeable failure is one sentence on stderr and exit code 1.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from collector import config as configuration
+from collector.errors import CollectorError, ConfigError, NotRunningError
+from protocol.levels import Level
+from protocol.signing import KEY_BYTES
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="归集程序 The collector of ratings")
+hall_key = typer.Typer(no_args_is_help=True, help="大厅密钥 Hall keys")
+app.add_typer(hall_key, name="hall-key")
+ConfigOption = Annotated[Path, typer.Option("--config", help="配置文件 TOML configuration file")]
+ASK_S = 5.0
+
+
+@app.command()
+def run(config: ConfigOption) -> None:
+    """运行归集程序，直到停止 Run the collector until it is stopped."""
+    from collector.service import Service  # the other commands start without the database and the pages
+
+    loaded = configuration.load(config)
+    logging.basicConfig(
+        level=loaded.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    service = Service(loaded)
+    service.stop_on_signals()
+    service.run()
+
+
+@app.command()
+def status(
+    config: ConfigOption,
+    port: Annotated[int | None, typer.Option(help="页面端口，配置为 0 时需要 port of the pages, when configured as 0")] = None,
+) -> None:
+    """查看运行状况 Show how the running collector stands."""
+    http = configuration.load(config).http
+    show(Console(), _ask(http.host, port or http.port))
+
+
+@hall_key.command("new")
+def new_hall_key(file: Annotated[Path, typer.Argument(help="新密钥文件 file to be made")]) -> None:
+    """生成大厅密钥，不覆盖已有文件 Make a hall key; an existing file is never overwritten."""
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise ConfigError(f"密钥文件无法建立 cannot make {file}: {error.strerror}") from error
+    with os.fdopen(handle, "w", encoding="ascii") as stream:
+        stream.write(secrets.token_hex(KEY_BYTES) + "\n")
+    typer.echo(f"已生成 made {file}；请离线备份 keep a copy offline")
+
+
+def main() -> None:
+    """Run the command line; the entry point of the package."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a GBK console has no character for everything
+    try:
+        app()
+    except CollectorError as error:
+        typer.echo(str(error), err=True)
+        raise SystemExit(1) from None
+
+
+def _ask(host: str, port: int) -> dict[str, Any]:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/api/v1/summary"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no business on loopback
+    try:
+        with opener.open(address, timeout=ASK_S) as answer:
+            summary: dict[str, Any] = json.load(answer)
+            return summary
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise NotRunningError(
+            f"归集程序没有运行 no collector answers at {address} ({reason})；"
+            "请先启动 start it with: collector run --config FILE"
+        ) from error
+
+
+def show(console: Console, summary: dict[str, Any]) -> None:
+    """Print a summary on one screen."""
+    levels = Table(title="评价 Ratings", title_justify="left")
+    for level in sorted(Level, reverse=True):
+        levels.add_column(level.chinese, justify="right")
+    levels.add_row(*[f"{summary['levels'][level.word]:,}" for level in sorted(Level, reverse=True)])
+    console.print(levels)
+
+    devices = Table(title="评价器 Devices", title_justify="left")
+    for title in ("评价器 device", "窗口 window", "已归集至 whole up to", "缺口 gaps"):
+        devices.add_column(title)
+    for item in summary["devices"]:
+        whole = str(item["next_seq"] - 1) if item["next_seq"] else "等待起始记录 waiting for its start"
+        devices.add_row(item["device"], item["place"], whole, f"[red]{item['gaps']}[/red]" if item["gaps"] else "0")
+    console.print(devices)
+
+    windows = Table(title="窗口 Windows", title_justify="left")
+    for title in ("窗口 window", "代理 agent", "评价器 device", "评价器待传 at device", "代理待传 at agent"):
+        windows.add_column(title)
+    for item in summary["windows"]:
+        waiting = ("-" if item[name] is None else str(item[name]) for name in ("waiting_device", "waiting_agent"))
+        windows.add_row(
+            item["place"],
+            "[green]在线 online[/green]" if item["online"] else "[red]离线 offline[/red]",
+            item["device"] or "-",
+            *waiting,
+        )
+    console.print(windows)
+
+    wrong = {kind: count for kind, count in summary["evidence"].items() if count}
+    console.print("异常 Evidence:", ", ".join(f"[red]{kind} {count}[/red]" for kind, count in wrong.items()) or "无 none")
+    console.print("本次运行 Since start:", ", ".join(f"{name} {count}" for name, count in summary["ingest"].items()) or "-")
+    if not summary["broker"]:
+        console.print("[red]未连接消息服务器 The broker is not connected[/red]")

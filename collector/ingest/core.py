@@ -1,0 +1,91 @@
+"""The collector without its shells: messages and the time in; durable rows and signed receipts out.
+
+`take` is one transaction. When it returns, everything in the batch is durable and may be acknowledged; when it raises,
+nothing is. It neither logs nor publishes: the caller does both from the outcome.
+Called by ingest/pipeline on its thread, and by the simulated world in virtual time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import sqlalchemy as sa
+
+from collector.ingest import receipts
+from collector.ingest.evidence import KEPT_BYTES, Evidence, EvidenceKind
+from collector.ingest.intake import Intake
+from collector.ingest.verify import Verdict, Verifier
+from collector.ingest.windows import take_health, take_state
+from protocol.errors import PayloadError
+from protocol.payloads import Health, State
+from protocol.topics import Down, Up, Window, parse_up
+
+_parse_up = lru_cache(4096)(parse_up)  # a window publishes on three topics, thousands of times
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a broker delivers: topic and payload."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a batch came to: counts by name, new evidence to be logged, and messages to be published."""
+
+    counts: Counter[str]
+    evidence: list[Evidence]
+    publish: list[Message]
+
+
+class Ingest:
+    """Takes batches; `hall_keys` is `{"area/hall": 32 bytes}`, the engine's transactions are durable when they end."""
+
+    def __init__(self, engine: sa.Engine, hall_keys: Mapping[str, bytes], adopt_after_ms: int) -> None:
+        self._engine = engine
+        self._verifier = Verifier(hall_keys)
+        self._intake = Intake(adopt_after_ms)
+
+    def take(self, messages: Sequence[Message], now_ms: int) -> Taken:
+        """Verify and store a batch; return once it is durable. Database errors pass through, with nothing stored."""
+        verdicts: list[Verdict] = []
+        states: list[tuple[Window, State | Health]] = []
+        for message in messages:
+            self._sort(message, verdicts, states)
+        with self._engine.begin() as connection:
+            outcome = self._intake.take(connection, verdicts, now_ms)
+            for window, said in states:
+                known = (
+                    take_state(connection, window, said, now_ms)
+                    if isinstance(said, State)
+                    else take_health(connection, window, said, now_ms)
+                )
+                outcome.counts["state" if known else "stale_state"] += 1
+        outcome.counts["received"] += len(messages)
+        publish = []
+        for due in sorted(set(outcome.due)):
+            key = self._verifier.device_key(due.window, due.device)
+            if key is not None:
+                payload = receipts.sign(key, due, now_ms).to_json()
+                publish.append(Message(due.window.down(Down.RECEIPT), payload))
+        outcome.counts["receipts"] += len(publish)
+        return Taken(outcome.counts, outcome.evidence, publish)
+
+    def _sort(self, message: Message, verdicts: list[Verdict], states: list[tuple[Window, State | Health]]) -> None:
+        window: Window | None = None
+        try:
+            window, up = _parse_up(message.topic)
+            if up is Up.RECORD:
+                verdicts.append(self._verifier.verdict(window, message.topic, message.payload))
+            else:
+                model: type[State | Health] = State if up is Up.STATE else Health
+                states.append((window, model.from_json(message.payload)))
+        except PayloadError as error:
+            verdicts.append(
+                Evidence(EvidenceKind.MALFORMED, message.topic, window, None, None, str(error), message.payload[:KEPT_BYTES])
+            )

@@ -1,0 +1,135 @@
+"""The writer's queries about records: what intake must know before it inserts, and what changes afterwards.
+
+All take the connection of the one open write transaction. `floor` and `ceiling` are the bounds of a journal.
+Called by ingest/intake only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.ingest.links import Link, Place, Span
+from collector.store.tables import IS_LOST, IS_REVISION, OPEN_LINK, records
+
+_R = records.c
+_PLACE = (_R.seq, _R.flags, _R.prev_mac, _R.mac)
+_CHUNK = 500
+"""Numbers in one IN list; SQLite once allowed 999 parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What of a stored record decides about a second one with its number."""
+
+    raw: bytes
+    case_matches: bool | None
+
+
+def held(connection: sa.Connection, device: str, seqs: Sequence[int]) -> dict[int, Held]:
+    """Return the stored records among these numbers (sorted, not empty)."""
+    wanted = sa.select(_R.seq, _R.raw, _R.case_matches).where(_R.device == device)
+    rows: list[Any] = []
+    if seqs[-1] - seqs[0] < 4 * len(seqs):
+        rows.extend(connection.execute(wanted.where(_R.seq.between(seqs[0], seqs[-1]))))
+    else:
+        for at in range(0, len(seqs), _CHUNK):
+            rows.extend(connection.execute(wanted.where(_R.seq.in_(seqs[at : at + _CHUNK]))))
+    return {seq: Held(raw, matches) for seq, raw, matches in rows}
+
+
+def insert(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
+    """Insert new rows; what intake has checked cannot be there already, for there is one writer."""
+    connection.execute(_INSERT, rows)
+
+
+_INSERT = sa.insert(records)
+
+
+def last_arrival(connection: sa.Connection) -> int:
+    """Return the reading position of the newest row, 0 when there is none."""
+    return connection.execute(sa.select(sa.func.max(_R.arrival))).scalar() or 0
+
+
+def last_seq(connection: sa.Connection, device: str) -> int:
+    """Return the greatest stored number of a device, 0 when there is none."""
+    return connection.execute(sa.select(sa.func.max(_R.seq)).where(_R.device == device)).scalar() or 0
+
+
+def before(connection: sa.Connection, device: str, seq: int, floor: int) -> Place | None:
+    """Return the stored neighbour with the greatest number below `seq`, not below `floor`."""
+    query = sa.select(*_PLACE).where(_R.device == device, _R.seq < seq, _R.seq >= floor).order_by(_R.seq.desc()).limit(1)
+    return _place(connection.execute(query).first())
+
+
+def after(connection: sa.Connection, device: str, seq: int, ceiling: int) -> tuple[Place, Link] | None:
+    """Return the stored neighbour with the smallest number above `seq`, not above `ceiling`, and its link so far."""
+    query = sa.select(*_PLACE, _R.link).where(_R.device == device, _R.seq > seq, _R.seq <= ceiling).order_by(_R.seq).limit(1)
+    row = connection.execute(query).first()
+    return None if row is None else (Place(row[0], row[1], row[2], row[3]), Link(row[4]))
+
+
+def open_links(connection: sa.Connection, device: str) -> list[tuple[Place, Link]]:
+    """Return every record of a device before which something is missing or does not fit."""
+    query = sa.select(*_PLACE, _R.link).where(_R.device == device, OPEN_LINK).order_by(_R.seq)
+    return [(Place(row[0], row[1], row[2], row[3]), Link(row[4])) for row in connection.execute(query)]
+
+
+def lost_spans(connection: sa.Connection, device: str) -> list[Span]:
+    """Return what the device has declared lost."""
+    query = sa.select(_R.refers_to, _R.value).where(_R.device == device, IS_LOST)
+    return [(first, first + count - 1) for first, count in connection.execute(query) if count]
+
+
+def set_link(connection: sa.Connection, device: str, seq: int, link: Link) -> None:
+    """Correct a stored record's link after its neighbourhood has changed."""
+    connection.execute(sa.update(records).where(_R.device == device, _R.seq == seq).values(link=link.value))
+
+
+def set_case(connection: sa.Connection, device: str, seq: int, matches: bool, case_json: str | None) -> None:
+    """Note a case that came later than its record."""
+    connection.execute(
+        sa.update(records).where(_R.device == device, _R.seq == seq).values(case_matches=matches, case_json=case_json)
+    )
+
+
+def revisions_of(connection: sa.Connection, device: str, targets: Iterable[int]) -> list[tuple[int, int]]:
+    """Return (seq, revises) of the stored changes of mind that replace one of `targets`."""
+    found: list[tuple[int, int]] = []
+    numbers = sorted(targets)
+    for at in range(0, len(numbers), _CHUNK):
+        query = sa.select(_R.seq, _R.revises).where(_R.device == device, IS_REVISION, _R.revises.in_(numbers[at : at + _CHUNK]))
+        found.extend((seq, revises) for seq, revises in connection.execute(query))
+    return found
+
+
+def replace_rating(connection: sa.Connection, device: str, target: int, by: int) -> None:
+    """Let the rating `target`, and earlier changes of the same rating, count no longer; the latest change wins."""
+    same = sa.or_(_R.seq == target, sa.and_(IS_REVISION, _R.revises == target))
+    connection.execute(
+        sa.update(records)
+        .where(_R.device == device, _R.seq.between(target, by - 1), _R.kind == "rating", same)
+        .where(sa.or_(_R.replaced_by.is_(None), _R.replaced_by < by))
+        .values(replaced_by=by)
+    )
+
+
+def first_in(connection: sa.Connection, device: str, floor: int, ceiling: int) -> tuple[int, Link] | None:
+    """Return number and link of the first stored record of a journal."""
+    query = sa.select(_R.seq, _R.link).where(_R.device == device, _R.seq >= floor, _R.seq <= ceiling)
+    row = connection.execute(query.order_by(_R.seq).limit(1)).first()
+    return None if row is None else (row[0], Link(row[1]))
+
+
+def whole_until(connection: sa.Connection, device: str, seq: int, ceiling: int) -> Place | None:
+    """Return the last record of the whole stretch that begins with the stored record `seq`; None when that is not stored."""
+    trouble = sa.select(sa.func.min(_R.seq)).where(_R.device == device, _R.seq > seq, OPEN_LINK)
+    stop = connection.execute(trouble).scalar()
+    return before(connection, device, min(stop or ceiling + 1, ceiling + 1), seq)
+
+
+def _place(row: Any) -> Place | None:
+    return None if row is None else Place(row[0], row[1], row[2], row[3])

@@ -1,0 +1,109 @@
+"""The writer's queries about everything that is not a record: evidence, positions and windows.
+
+All take the connection of the one open write transaction. Called by ingest/intake and ingest/windows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.ingest.evidence import Evidence
+from collector.store.tables import evidence, positions, windows
+from protocol.topics import Window
+
+EVIDENCE_KEPT = 10_000
+"""Different pieces kept for each kind and window; what goes beyond is counted in one row, so that a flood fills no disk."""
+
+_E, _P, _W = evidence.c, positions.c, windows.c
+
+
+@dataclass(slots=True)
+class Position:
+    """How far one journal of one device is whole; see tables.positions."""
+
+    device: str
+    journal: int
+    first_seq: int
+    first_met_ms: int
+    adopted_seq: int | None
+    next_seq: int
+    mac: bytes
+    area: str
+    hall: str
+    window: str
+    heard_ms: int
+
+
+def note_evidence(connection: sa.Connection, item: Evidence, now_ms: int) -> bool:
+    """Keep a piece of evidence, or count it when it is known; True when it is new."""
+    place = item.window.path if item.window else ""
+    if _count_again(connection, item.fingerprint, now_ms):
+        return False
+    kept = sa.select(sa.func.count()).where(_E.kind == item.kind.value, _E.place == place)
+    row: dict[str, Any] = {
+        "fingerprint": item.fingerprint,
+        "kind": item.kind.value,
+        "topic": item.topic[:256],
+        "place": place,
+        "device": item.device,
+        "seq": item.seq,
+        "text": item.text[:500],
+        "payload": item.payload,
+        "first_ms": now_ms,
+        "last_ms": now_ms,
+        "count": 1,
+    }
+    if connection.execute(kept).scalar_one() >= EVIDENCE_KEPT:
+        row |= {"fingerprint": _digest(f"more/{item.kind.value}/{place}"), "device": None, "seq": None, "payload": b""}
+        row["text"] = f"more than {EVIDENCE_KEPT} different ones; counted here, no longer kept one by one"
+        if _count_again(connection, row["fingerprint"], now_ms):
+            return False
+    connection.execute(sa.insert(evidence).values(row))
+    return True
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _count_again(connection: sa.Connection, fingerprint: str, now_ms: int) -> bool:
+    again = sa.update(evidence).where(_E.fingerprint == fingerprint).values(count=_E.count + 1, last_ms=now_ms)
+    return connection.execute(again).rowcount > 0
+
+
+def position(connection: sa.Connection, device: str, journal: int) -> Position | None:
+    """Return the position of one journal, or None when nothing of it has been met."""
+    row = connection.execute(sa.select(positions).where(_P.device == device, _P.journal == journal)).first()
+    return None if row is None else Position(*row)
+
+
+def save_position(connection: sa.Connection, item: Position, *, new: bool) -> None:
+    """Write a position back."""
+    if new:
+        connection.execute(sa.insert(positions).values(asdict(item)))
+    else:
+        same = sa.and_(_P.device == item.device, _P.journal == item.journal)
+        connection.execute(sa.update(positions).where(same).values(asdict(item)))
+
+
+def window(connection: sa.Connection, place: Window) -> dict[str, Any] | None:
+    """Return the row of a window, or None when it has never been heard."""
+    row = connection.execute(sa.select(windows).where(_here(place))).mappings().first()
+    return None if row is None else dict(row)
+
+
+def save_window(connection: sa.Connection, place: Window, values: dict[str, Any], *, new: bool) -> None:
+    """Write some columns of a window's row; a new row needs them all but the numbers."""
+    if new:
+        key = {"area": place.area, "hall": place.hall, "window": place.window}
+        connection.execute(sa.insert(windows).values(key | values))
+    else:
+        connection.execute(sa.update(windows).where(_here(place)).values(values))
+
+
+def _here(place: Window) -> sa.ColumnElement[bool]:
+    return sa.and_(_W.area == place.area, _W.hall == place.hall, _W.window == place.window)
