@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,7 +20,8 @@ Hex16 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")]
 Short = Annotated[str, Field(min_length=1, max_length=64)]
 Seq = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
-Millis = Annotated[int, Field(ge=0, lt=1 << 63)]
+MOST_MILLIS: Final = (1 << 63) - 1
+Millis = Annotated[int, Field(ge=0, le=MOST_MILLIS)]
 
 P = TypeVar("P", bound="Payload")
 
@@ -96,7 +97,7 @@ class Decoded(Payload):
         return cls(
             kind=record.kind.name.lower(),
             level=Level(record.level).word if pressed else None,
-            pressed_at_ms=record.utc_ms,
+            pressed_at_ms=min(record.utc_ms, MOST_MILLIS),  # a record may hold any 64 bits; it must be publishable all the same
             time_quality=TimeQuality(record.quality).name.lower(),
             uncertainty_ms=record.uncertainty_ms,
             free_standing=bool(record.flags & RecordFlag.FREE_STANDING),

@@ -168,6 +168,7 @@ _PLACES: dict[str, Callable[[], str]] = {
     "seq_span": lambda: f"{record.SEQ_SPAN:,}",
     "record_kinds": _single(len(Kind)),
     "free_standing": _single(RecordFlag.FREE_STANDING.name),
+    "extensible": lambda: ", ".join(message.__name__ for message in schema.messages() if message.EXTENSIBLE),
     "example": _example,
     "conversation": _conversation,
     "message_list": _message_list,

@@ -108,6 +108,8 @@ def fields_of(layout: type[Layout]) -> list[FieldInfo]:
         if isinstance(subcon, TailText):
             found.append(FieldInfo(named.name, named.docs, offset, None, "", is_text=True))
             break
+        if isinstance(subcon, FormatField) and subcon.fmtstr not in ("<B", "<H", "<L", "<Q"):
+            raise TypeError(f"{layout.__name__}.{named.name}: the generators do not know the number {subcon.fmtstr}")
         size = int(subcon.sizeof())
         letter = f"{size}s" if isinstance(subcon, Bytes) else _LETTERS[size]
         found.append(FieldInfo(named.name, named.docs, offset, size, letter, is_text, members))

@@ -85,3 +85,9 @@ def test_a_record_that_is_no_base64_is_a_bad_value() -> None:
     with pytest.raises(PayloadError) as caught:
         broken.raw()
     assert caught.value.reason == "value"
+
+
+def test_whatever_numbers_a_record_holds_it_can_be_published() -> None:
+    for vector in signed_vectors.sections()["single_records"]:
+        event = event_of(bytes.fromhex(vector["record"]))
+        assert RecordEvent.from_json(event.to_json()) == event
