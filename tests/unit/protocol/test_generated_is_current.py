@@ -36,6 +36,12 @@ def test_writing_twice_writes_once(tmp_path: Path) -> None:
     assert generator.write_files(tmp_path) == []
 
 
+def test_the_command_writes_and_says_what(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(generator, "write_files", lambda: [page.PATH])
+    assert generator.main([]) == 0
+    assert capsys.readouterr().out == "written: docs/protocol.md\n"
+
+
 def test_the_schema_hash_covers_what_a_peer_must_agree_on() -> None:
     text = schema.canonical_text()
     for line in ("message 0x10 Hello TO_DEVICE extensible", "  source: u8 TimeSource", "  RATING=2", "  mac: bytes 16"):
