@@ -1,0 +1,1 @@
+"""The local HTTP API for business systems: loopback only, token, Host and Origin checked, never a level."""

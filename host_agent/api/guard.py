@@ -1,0 +1,91 @@
+"""Who may call the local API: this PC, a known page, with the token.
+
+Four checks, in this order: the Host header must name loopback (a page elsewhere that points its own name here is refused), an
+Origin must be on the list, a pre-flight of a listed page is answered (also for Chrome's access from public pages), and
+everything but the OpenAPI document needs the token.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_OPEN_PATHS = ("/openapi.json",)
+_MOST_BODY_BYTES = 64 * 1024
+
+
+class Guard:
+    """ASGI middleware; `token` is compared in constant time and never logged."""
+
+    def __init__(self, app: ASGIApp, token: str, origins: list[str]) -> None:
+        self._app = app
+        self._token = token
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        allowed = origin if origin in self._origins else None
+        refusal = self._refusal(scope, headers, origin)
+        if refusal is not None:
+            await _answer(send, *refusal, allowed)
+            return
+        if scope["method"] == "OPTIONS" and allowed is not None:
+            await _preflight(send, allowed)
+            return
+
+        async def with_cors(message: Message) -> None:
+            if message["type"] == "http.response.start" and allowed is not None:
+                message["headers"] = [*message.get("headers", []), *_cors(allowed)]
+            await send(message)
+
+        await self._app(scope, receive, with_cors)
+
+    def _refusal(self, scope: Scope, headers: Headers, origin: str | None) -> tuple[int, str, str] | None:
+        host = headers.get("host", "").rsplit(":", 1)[0] if not headers.get("host", "").endswith("]") else headers["host"]
+        if host not in _NAMES:
+            return 421, "host", "只接受本机访问 this API answers to 127.0.0.1 and localhost only"
+        if origin is not None and origin not in self._origins:
+            return 403, "origin", f"页面来源未被允许，请加入 api.origins this origin is not allowed; add it: {origin[:100]}"
+        if scope["method"] == "OPTIONS" or scope["path"] in _OPEN_PATHS:
+            return None
+        given = headers.get("authorization", "")
+        if not secrets.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            return 401, "token", "缺少或错误的令牌 the token is missing or wrong: Authorization: Bearer …"
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > _MOST_BODY_BYTES:
+            return 413, "too_large", "请求过大 the body is larger than 64 KiB"
+        return None
+
+
+def _cors(origin: str) -> list[tuple[bytes, bytes]]:
+    return [(b"access-control-allow-origin", origin.encode()), (b"vary", b"Origin")]
+
+
+async def _preflight(send: Send, origin: str) -> None:
+    headers = [
+        *_cors(origin),
+        (b"access-control-allow-methods", b"GET, POST, PUT, DELETE"),
+        (b"access-control-allow-headers", b"authorization, content-type, idempotency-key"),
+        (b"access-control-allow-private-network", b"true"),
+        (b"access-control-max-age", b"600"),
+    ]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _answer(send: Send, status: int, code: str, text: str, origin: str | None) -> None:
+    body = json.dumps({"error": code, "message": text}, ensure_ascii=False).encode()
+    headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    if origin is not None:
+        headers += _cors(origin)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

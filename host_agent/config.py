@@ -1,0 +1,163 @@
+"""The agent's configuration: one TOML file, checked to the last key.
+
+An unknown key is an error that names its path and the nearest known one: a misspelt key must not silently do nothing. Secrets stay
+in files of their own. Relative paths are relative to the file. Called by the CLI; every failure is a ConfigError.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from host_agent.errors import ConfigError
+from host_agent.uplink.mqtt import Broker
+from protocol.errors import PayloadError
+from protocol.topics import Window
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+
+
+def _origin(value: str) -> str:
+    if not _ORIGIN.fullmatch(value):
+        raise ValueError("an origin is like http://127.0.0.1:8080, without a path")
+    return value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlaceConfig(_Section):
+    """Where this PC stands."""
+
+    area: str
+    hall: str
+    window: str
+
+
+class DeviceConfig(_Section):
+    """How the device is found; without `port`, every USB serial port is asked for hello."""
+
+    port: str | None = None
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")] | None = None
+    dtr: bool = True
+    rts: bool = False
+
+
+class MqttConfig(_Section):
+    """How to reach the broker. TLS is used when `tls` is true or a `ca_file` is named."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 1883
+    protocol: Literal["3.1.1", "5"] = "3.1.1"
+    username: str | None = None
+    password_file: Path | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+class ApiConfig(_Section):
+    """The local API; always on loopback. `origins` lists the pages that may call it."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 17610
+    origins: list[Annotated[str, AfterValidator(_origin)]] = []
+
+
+class Config(BaseSettings):
+    """All of it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HCP_AGENT_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=False
+    )
+
+    data_dir: Path
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    place: PlaceConfig
+    device: DeviceConfig = DeviceConfig()
+    mqtt: MqttConfig = MqttConfig()
+    api: ApiConfig = ApiConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, and nothing else speak."""
+        return env_settings, init_settings
+
+    def window(self) -> Window:
+        """Return the window; ConfigError when it fits no topic."""
+        try:
+            return Window(self.place.area, self.place.hall, self.place.window)
+        except PayloadError as error:
+            raise ConfigError(f"配置有误 place: {error}") from error
+
+    def broker(self) -> Broker:
+        """Return how to reach the broker, the password read from its file."""
+        password = None
+        if self.mqtt.password_file is not None:
+            try:
+                password = self.mqtt.password_file.read_text(encoding="utf-8-sig").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"文件无法读取 mqtt.password_file cannot be read: {error}") from error
+        return Broker(
+            host=self.mqtt.host,
+            port=self.mqtt.port,
+            protocol=self.mqtt.protocol,
+            username=self.mqtt.username,
+            password=password,
+            uses_tls=self.mqtt.tls or self.mqtt.ca_file is not None,
+            ca_file=self.mqtt.ca_file,
+            cert_file=self.mqtt.cert_file,
+            key_file=self.mqtt.key_file,
+        )
+
+
+def load(path: Path) -> Config:
+    """Read and check the configuration; ConfigError has a line for every key that is wrong."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Notepad writes a BOM
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"配置文件无法读取 cannot read {path}: {error}") from error
+    try:
+        config = Config(**values)
+    except ValidationError as error:
+        lines = [_sentence(item["loc"], item["type"], item["msg"]) for item in error.errors(include_url=False)]
+        raise ConfigError(f"配置有误 in {path}:\n" + "\n".join(lines)) from error
+    config.window()
+    base = path.resolve().parent
+    files = {
+        name: base / value
+        for name in ("password_file", "ca_file", "cert_file", "key_file")
+        if (value := getattr(config.mqtt, name)) is not None
+    }
+    return config.model_copy(update={"data_dir": base / config.data_dir, "mqtt": config.mqtt.model_copy(update=files)})
+
+
+def _sentence(loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    path = ".".join(str(part) for part in loc)
+    if kind == "missing":
+        return f"{path}: 缺少此项 this key is missing"
+    if kind != "extra_forbidden":
+        return f"{path}: {message}"
+    section: type[BaseModel] = Config
+    for part in loc[:-1]:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)  # noqa: S101  # every section is a plain class
+        section = annotation
+    near = difflib.get_close_matches(str(loc[-1]), section.model_fields, n=1, cutoff=0.5)
+    hint = f"，是否为 {near[0]}？ did you mean {near[0]}?" if near else f"; known: {', '.join(section.model_fields)}"
+    return f"{path}: 未知的键 unknown key{hint}"

@@ -1,0 +1,278 @@
+"""What business systems ask for: evaluations, staff, pause; and how the device's records end evaluations.
+
+Runs in the agent's one thread. Every method that asks the device for something returns a Future that is done when the device has
+answered. Staff and pause are remembered, so that a device that was away is told again.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from sqlite3 import Connection
+from typing import Any, TypeVar
+
+from host_agent.errors import RequestError
+from host_agent.evaluations import Evaluation, EvaluationState
+from host_agent.instant import Instant
+from host_agent.link.attachment import Attachment
+from host_agent.link.conversation import Answered
+from host_agent.store.evaluations import EvaluationStore
+from protocol.messages import (
+    Cancel,
+    CancelReason,
+    Condition,
+    ErrorCode,
+    Language,
+    Message,
+    Open,
+    Pause,
+    PauseReason,
+    Resume,
+    SignIn,
+    SignOut,
+    Status,
+)
+from protocol.payloads import Case
+from protocol.record import Record
+from protocol.signing import context_digest
+
+log = logging.getLogger("agent.desk")
+
+T = TypeVar("T")
+
+_REFUSALS = {
+    ErrorCode.JOURNAL_FULL: "评价器存储已满，等待归集 the device's journal is full; it waits for the collection",
+    ErrorCode.JOURNAL_FAULT: "评价器存储故障，请联系运维 the device's flash fails; call the technician",
+    ErrorCode.EVALUATION: "评价器上没有这次评价 the device does not know this evaluation",
+}
+
+
+class Desk:
+    """The window's business, over one attachment and one store."""
+
+    def __init__(self, attachment: Attachment, store: EvaluationStore) -> None:
+        self._attachment = attachment
+        self._store = store
+        self._asked: dict[int, Callable[[Answered, Instant], None]] = {}
+        self._unfinished = {evaluation.id: evaluation for evaluation in store.unfinished()}
+        self._waiters: dict[str, list[Future[Evaluation]]] = {}
+        self.staff: str | None = None
+        self.paused: PauseReason | None = None
+        self._adopts = False
+
+    # --- business systems ------------------------------------------------------------------------------------
+
+    def open(
+        self, case: Case, timeout_ms: int, language: Language, key: str | None, staff: str | None, now: Instant
+    ) -> Future[Evaluation]:
+        """Open one evaluation; the same `key` again returns the same evaluation, with another case it is refused."""
+        future: Future[Evaluation] = Future()
+        known = self._store.by_key(key) if key is not None else None
+        if known is not None:
+            if known.case != case:
+                raise RequestError(409, "key_reused", "此键已用于另一办件 this key was used for another case")
+            future.set_result(self._unfinished.get(known.id, known))
+            return future
+        self._must_be_talking()
+        if staff is not None and staff != self.staff:
+            self.sign_in(staff, now)
+        evaluation = Evaluation(
+            id=uuid.uuid4().hex, case=case, timeout_ms=timeout_ms, created_ms=now.utc_ms, key=key, staff=self.staff
+        )
+        self._store.add(evaluation)
+        self._unfinished[evaluation.id] = evaluation
+        binary = bytes.fromhex(evaluation.id)
+        message = Open(
+            evaluation=binary,
+            context_digest=context_digest(binary, case.fields()),
+            timeout_ms=timeout_ms,
+            language=language,
+        )
+
+        def answered(answer: Answered, then: Instant) -> None:
+            current = self._unfinished.get(evaluation.id)
+            if current is None:  # its record came before the answer
+                current = self.get(evaluation.id)
+            elif answer.gave_up or answer.error is not None:
+                self._change(current.failed(_word(answer), then.utc_ms))
+                _refuse(future, answer)
+                return
+            else:
+                current = current.opened()
+                self._change(current)
+            _resolve(future, current)
+
+        self._ask(message, answered, now)
+        return future
+
+    def cancel(self, evaluation_id: str, now: Instant) -> Future[Evaluation]:
+        """Withdraw an evaluation. One that has ended stays as it ended: the answer says how."""
+        evaluation = self.get(evaluation_id)
+        future: Future[Evaluation] = Future()
+        if evaluation.state.is_final:
+            future.set_result(evaluation)
+            return future
+        self._must_be_talking()
+
+        def answered(answer: Answered, _then: Instant) -> None:
+            if answer.gave_up or answer.error is not None:
+                _refuse(future, answer)
+            elif self.get(evaluation_id).state.is_final:
+                _resolve(future, self.get(evaluation_id))
+            else:  # done at the device; the record that says how it ended is on its way
+                self._waiters.setdefault(evaluation_id, []).append(future)
+
+        self._ask(Cancel(evaluation=bytes.fromhex(evaluation_id), reason=CancelReason.BY_STAFF), answered, now)
+        return future
+
+    def get(self, evaluation_id: str) -> Evaluation:
+        """Return an evaluation; RequestError 404."""
+        evaluation = self._unfinished.get(evaluation_id) or self._store.get(evaluation_id)
+        if evaluation is None:
+            raise RequestError(404, "unknown_evaluation", "没有这次评价 there is no such evaluation")
+        return evaluation
+
+    def wait(self, evaluation_id: str) -> Future[Evaluation]:
+        """Return a future that is done when the evaluation has ended."""
+        evaluation = self.get(evaluation_id)
+        future: Future[Evaluation] = Future()
+        if evaluation.state.is_final:
+            future.set_result(evaluation)
+        else:
+            self._waiters.setdefault(evaluation_id, []).append(future)
+        return future
+
+    def no_longer_waits(self, evaluation_id: str, future: Future[Evaluation]) -> None:
+        """Drop a waiter whose caller has gone."""
+        waiters = self._waiters.get(evaluation_id, [])
+        if future in waiters:
+            waiters.remove(future)
+        if not waiters:
+            self._waiters.pop(evaluation_id, None)
+
+    def sign_in(self, staff: str, now: Instant) -> Future[None]:
+        """Name who serves at this window."""
+        return self._simple(SignIn(staff=staff), lambda: setattr(self, "staff", staff), now)
+
+    def sign_out(self, now: Instant) -> Future[None]:
+        """Nobody serves at this window."""
+        return self._simple(SignOut(), lambda: setattr(self, "staff", None), now)
+
+    def pause(self, reason: PauseReason, now: Instant) -> Future[None]:
+        """The window stops serving for a while."""
+        return self._simple(Pause(reason=reason), lambda: setattr(self, "paused", reason), now)
+
+    def resume(self, now: Instant) -> Future[None]:
+        """The window serves again."""
+        return self._simple(Resume(), lambda: setattr(self, "paused", None), now)
+
+    # --- the device ------------------------------------------------------------------------------------------
+
+    def answered(self, answer: Answered, now: Instant) -> None:
+        """Take the device's answer to a request."""
+        handler = self._asked.pop(answer.correlation, None)
+        if handler is not None:
+            handler(answer, now)
+
+    def connected(self, now: Instant) -> None:
+        """Tell a device that has come back who serves here and whether the window serves.
+
+        An agent that has just started knows neither; then the device's first status says so.
+        """
+        self._adopts = self.staff is None and self.paused is None
+        if self.staff is not None:
+            self.sign_in(self.staff, now)
+        if self.paused is not None:
+            self.pause(self.paused, now)
+
+    def disconnected(self, now: Instant) -> None:
+        """Fail what the device will not answer any more."""
+        asked, self._asked = self._asked, {}
+        for correlation, handler in asked.items():
+            handler(Answered(correlation, None, gave_up=True), now)
+
+    def recorded(self, connection: Connection, records: Sequence[Record], now: Instant) -> list[Evaluation]:
+        """End evaluations as the records say, inside the transaction that stores the records; return what changed."""
+        changed: dict[str, Evaluation] = {}
+        for record in records:
+            evaluation_id = record.evaluation.hex()
+            before = changed.get(evaluation_id) or self._unfinished.get(evaluation_id)
+            if before is None and any(record.evaluation):
+                before = self._store.get(evaluation_id)
+            if before is not None and (after := before.after_record(record.kind, now.utc_ms)) is not before:
+                changed[evaluation_id] = after
+        for evaluation in changed.values():
+            self._store.save_in(connection, evaluation)
+        return list(changed.values())
+
+    def announce(self, changed: Sequence[Evaluation]) -> None:
+        """Tell those who wait; after the transaction, so that nobody hears what is not durable."""
+        for evaluation in changed:
+            self._unfinished.pop(evaluation.id, None)
+            for future in self._waiters.pop(evaluation.id, []):
+                _resolve(future, evaluation)
+
+    def reported(self, status: Status, next_seq: int, now: Instant) -> None:
+        """Find evaluations that the device does not know any more, once all its records are here."""
+        if self._adopts:
+            self._adopts = False
+            if not self._asked:  # nobody has asked for anything else meanwhile
+                self.staff = status.staff or None
+                self.paused = PauseReason.OTHER if status.conditions & Condition.PAUSED else None
+        if status.next_seq != next_seq:
+            return
+        for evaluation in list(self._unfinished.values()):
+            if evaluation.state is EvaluationState.OPENED and status.evaluation.hex() != evaluation.id:
+                self._change(evaluation.device_lost(now.utc_ms))
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _change(self, evaluation: Evaluation) -> None:
+        self._store.save(evaluation)
+        if evaluation.state.is_final:
+            self.announce([evaluation])
+        else:
+            self._unfinished[evaluation.id] = evaluation
+
+    def _must_be_talking(self) -> None:
+        if not self._attachment.is_talking:
+            why = self._attachment.trouble or "正在连接 connecting"
+            raise RequestError(503, "no_device", f"评价器未连接 no device at this window: {why}")
+
+    def _ask(self, message: Message, answered: Callable[[Answered, Instant], None], now: Instant) -> None:
+        self._asked[self._attachment.request(message, now)] = answered
+
+    def _simple(self, message: Message, done: Callable[[], None], now: Instant) -> Future[None]:
+        self._must_be_talking()
+        future: Future[None] = Future()
+
+        def answered(answer: Answered, _then: Instant) -> None:
+            if answer.gave_up or answer.error is not None:
+                _refuse(future, answer)
+            else:
+                done()
+                _resolve(future, None)
+
+        self._ask(message, answered, now)
+        return future
+
+
+def _word(answer: Answered) -> str:
+    return "no_answer" if answer.error is None else answer.error.name.lower()
+
+
+def _refuse(future: Future[Any], answer: Answered) -> None:
+    if answer.error is None:
+        error = RequestError(504, "no_answer", "评价器没有应答，请检查连线 the device does not answer; check the cable")
+    else:
+        text = _REFUSALS.get(answer.error, f"评价器拒绝了请求 the device refuses: {answer.error.name.lower()}")
+        error = RequestError(409, answer.error.name.lower(), text)
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)
+
+
+def _resolve(future: Future[T], value: T) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_result(value)

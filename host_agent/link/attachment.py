@@ -1,0 +1,206 @@
+"""The device at this window: search, port and conversation together, driven from the agent's one thread.
+
+Ports are listed and opened in a worker thread, because both can take seconds. Whatever happens there or in the port's own
+threads is posted back, so that everything below runs in one thread and needs no lock. A port that has been given up may
+still post; its number tells it from the current one.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+from host_agent.errors import PortError
+from host_agent.instant import Instant
+from host_agent.link.conversation import Conversation, Event, Identified, LinkState, Refused
+from host_agent.link.port import Port, Transport, list_candidates, open_transport
+from host_agent.link.search import ANSWER_WITHIN_S, Search
+from protocol.messages import Message, TimeSource
+
+log = logging.getLogger("agent.link")
+
+Post = Callable[[Callable[[Instant], None]], None]
+"""Hands a callable to the agent's thread, which calls it with the time."""
+
+
+class Attachment:
+    """Finds the device, keeps it, finds it again; `handle(event, now)` gets what the conversation says."""
+
+    def __init__(
+        self,
+        port_name: str | None,
+        post: Post,
+        handle: Callable[[Event, Instant], None],
+        lost: Callable[[Instant], None],
+        *,
+        dtr: bool = True,
+        rts: bool = False,
+    ) -> None:
+        self._search = Search(port_name)
+        self._post = post
+        self._handle = handle
+        self._lost = lost
+        self._lines = (dtr, rts)
+        self._port: Port | None = None
+        self._port_number = 0
+        self._busy = False
+        self._answer_by_s = 0.0
+        self._complaints: Counter[str] = Counter()
+        self.port_name: str | None = None
+        self.conversation: Conversation | None = None
+        self.trouble: str | None = None
+        """Why there is no device, in words for a person; None while there is one."""
+
+    @property
+    def state(self) -> str:
+        """The link's state by name: searching, opening, or the conversation's own."""
+        if self.conversation is not None:
+            return self.conversation.state.value
+        return "opening" if self._busy else "searching"
+
+    @property
+    def is_talking(self) -> bool:
+        """True while records can flow and requests can be made."""
+        return self.conversation is not None and self.conversation.state is LinkState.TALKING
+
+    def step(self, now: Instant) -> None:
+        """Do what is due: open the next port, repeat what was not answered, give up a port that says nothing."""
+        conversation = self.conversation
+        if conversation is None:
+            self._seek(now)
+            return
+        for event in conversation.tick(now):
+            self._event(event, now)
+        if conversation.state is LinkState.ASKING and now.mono_s >= self._answer_by_s:
+            self._give_up("设备没有应答 no answer from a device", now)
+            return
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the conversation has to say."""
+        if self.conversation is not None and self._port is not None:
+            data = self.conversation.take_output()
+            if data:
+                self._port.send(data)
+
+    def deadline_s(self) -> float:
+        """Return the monotonic time by which `step` must be called."""
+        if self.conversation is None:
+            return float("inf") if self._busy else self._search.deadline_s()
+        if self.conversation.state is LinkState.ASKING:
+            return min(self._answer_by_s, self.conversation.deadline_s())
+        return self.conversation.deadline_s()
+
+    def request(self, message: Message, now: Instant) -> int:
+        """Ask the device for something; return the number its answer will carry. Only while `is_talking`."""
+        assert self.conversation is not None, "ask is_talking first"  # noqa: S101  # a programming error, not input
+        return self.conversation.request(message, now)
+
+    def close(self) -> None:
+        """Let go of the port."""
+        self._port_number += 1
+        self.conversation = None
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _seek(self, now: Instant) -> None:
+        if self._busy:
+            return
+        if self._search.needs_candidates and now.mono_s >= self._search.deadline_s():
+            self._busy = True
+            threading.Thread(target=self._list, name="port list", daemon=True).start()
+            return
+        name = self._search.next_port(now)
+        if name is not None:
+            self._busy = True
+            threading.Thread(target=self._open, args=(name,), name="port open", daemon=True).start()
+
+    def _list(self) -> None:
+        try:
+            found = list_candidates()
+        except OSError as error:
+            log.warning("ports cannot be listed: %s", error)
+            found = []
+        self._post(partial(self._listed, found))
+
+    def _listed(self, found: list[str], now: Instant) -> None:
+        self._busy = False
+        self._search.candidates(found)
+        if not found:
+            self.trouble = "未发现串口设备，请检查评价器连线 no serial device found; check the cable"
+            self._search.failed(now)
+
+    def _open(self, name: str) -> None:
+        try:
+            transport = open_transport(name, dtr=self._lines[0], rts=self._lines[1])
+        except PortError as error:
+            self._post(partial(self._not_opened, name, str(error)))
+            return
+        self._post(partial(self._opened, name, transport))
+
+    def _not_opened(self, name: str, why: str, now: Instant) -> None:
+        self._busy = False
+        self._complain(name, why)
+        self._search.failed(now)
+
+    def _opened(self, name: str, transport: Transport, now: Instant) -> None:
+        self._busy = False
+        self._port_number += 1
+        number = self._port_number
+        self.port_name = name
+        self._port = Port(
+            transport,
+            lambda data: self._post(partial(self._bytes, number, data)),
+            lambda why: self._post(partial(self._failed, number, why)),
+        )
+        # no secret: it only tells one conversation's answers from another's
+        self.conversation = Conversation(random.getrandbits(32), now, TimeSource.FREE_RUNNING)
+        self._answer_by_s = now.mono_s + ANSWER_WITHIN_S
+        self.flush()
+
+    def _bytes(self, number: int, data: bytes, now: Instant) -> None:
+        if number == self._port_number and self.conversation is not None:
+            for event in self.conversation.receive(data, now):
+                self._event(event, now)
+            self.flush()
+
+    def _event(self, event: Event, now: Instant) -> None:
+        if isinstance(event, Identified):
+            assert self.port_name is not None  # noqa: S101  # a conversation has a port
+            self._search.found(self.port_name)
+            self._complaints.clear()
+            self.trouble = None
+        elif isinstance(event, Refused):
+            side = (
+                "评价器固件过旧，请更新固件 the firmware is older than this agent; update the firmware"
+                if event.device_is_older
+                else "本代理程序过旧，请更新代理程序 this agent is older than the firmware; update the agent"
+            )
+            self._complain(self.port_name or "", f"{side} (device speaks {event.oldest}..{event.newest})")
+        self._answer_by_s = now.mono_s + ANSWER_WITHIN_S
+        self._handle(event, now)
+
+    def _failed(self, number: int, why: str, now: Instant) -> None:
+        if number == self._port_number:
+            self._give_up(why, now)
+
+    def _give_up(self, why: str, now: Instant) -> None:
+        self._complain(self.port_name or "", why)
+        had_device = self.conversation is not None and self.conversation.answer is not None
+        self.close()
+        self._search.failed(now)
+        if had_device:
+            self._lost(now)
+
+    def _complain(self, name: str, why: str) -> None:
+        """Warn once for each cause; a port that fails every few seconds must not fill the log."""
+        self.trouble = why if name in why else f"{name}: {why}"
+        self._complaints[self.trouble] += 1
+        log.log(logging.WARNING if self._complaints[self.trouble] == 1 else logging.DEBUG, "%s", self.trouble)

@@ -1,0 +1,361 @@
+"""One conversation with whatever is at the other end of a port: bytes and time in, events and bytes out.
+
+Hello until answered, then start, then records in order with cumulative acks, a heartbeat that carries the time, requests that are
+repeated until answered. No thread, no port, no clock, no database: the caller acknowledges a record when it is durable.
+A conversation lives as long as its port is open; after a silence it says hello again by itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+
+from host_agent.instant import Instant
+from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
+from protocol.errors import FrameError, MessageError, RecordError
+from protocol.framing import Frame, FrameDecoder, encode_frame
+from protocol.generate.schema import schema_hash
+from protocol.messages import (
+    Ack,
+    Done,
+    Error,
+    ErrorCode,
+    Hello,
+    HelloAnswer,
+    Log,
+    Message,
+    RecordMessage,
+    Start,
+    Status,
+    Time,
+    TimeSource,
+    Unreadable,
+    parse_message,
+)
+from protocol.record import Record, parse_record
+
+HELLO_FIRST_S = 0.4
+HELLO_MOST_S = 5.0
+HEARTBEAT_S = 2.0
+SILENT_S = 6.5
+REQUEST_RETRY_S = 1.0
+REQUEST_TRIES = 4
+WINDOW = 16
+CLOCK_UNCERTAINTY_MS = 1000
+
+
+class LinkState(Enum):
+    """Where a conversation stands; shown to people by these names."""
+
+    ASKING = "asking"
+    """Hello was sent, nobody has answered yet."""
+    REFUSED = "refused"
+    """The device answered, but no protocol version is common."""
+    IDENTIFIED = "identified"
+    """The device has said who it is; the caller must now say from which record on it wants to hear."""
+    TALKING = "talking"
+    """Records flow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """The device said who it is; answer with `start`."""
+
+    answer: HelloAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No common version; `device_is_older` says which side has to be updated."""
+
+    oldest: int
+    newest: int
+
+    @property
+    def device_is_older(self) -> bool:
+        """True when the firmware is what needs an update, False when this agent does."""
+        return self.newest < OLDEST_PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A record in its turn, to be made durable and then acknowledged."""
+
+    record: Record
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Records that the device cannot read any more; it goes on after them."""
+
+    first_seq: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request was carried out (`error` None), refused, or given up after several tries (`gave_up`)."""
+
+    correlation: int
+    error: ErrorCode | None
+    gave_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The device's status."""
+
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Alarmed:
+    """Something went wrong on the device without being asked for."""
+
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A sentence from the device for the log."""
+
+    log: Log
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """The device has not been heard for a while; hello is being said again."""
+
+
+Event = Identified | Refused | Received | Skipped | Answered | Reported | Alarmed | Said | Silent
+
+
+@dataclass(slots=True)
+class _Pending:
+    message: Message
+    due_s: float
+    tries: int = 1
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the line has been like, by name; `damaged` by reason of the damage."""
+
+    damaged: Counter[str] = field(default_factory=Counter)
+    unknown: int = 0
+    repeated: int = 0
+    out_of_turn: int = 0
+    silences: int = 0
+
+
+class Conversation:
+    """Feed it with `receive` and `tick`, send what `take_output` returns."""
+
+    def __init__(self, session: int, now: Instant, source: TimeSource = TimeSource.UNKNOWN) -> None:
+        self.state = LinkState.ASKING
+        self.counters = Counters()
+        self.answer: HelloAnswer | None = None
+        self._session = session
+        self._source = source
+        self._decoder = FrameDecoder()
+        self._output = bytearray()
+        self._correlation = 0
+        self._pending: dict[int, _Pending] = {}
+        self._start_correlation = 0
+        self._expected_seq = 0
+        self._durable_seq = 0
+        self._heard_s = now.mono_s
+        self._heartbeat_s = now.mono_s
+        self._hello_wait_s = HELLO_FIRST_S
+        self._hello_due_s = now.mono_s
+        self._hello_correlation = 0
+        self._say_hello(now)
+
+    # --- the caller's side -----------------------------------------------------------------------------------
+
+    def take_output(self) -> bytes:
+        """Return the bytes to send, once."""
+        out = bytes(self._output)
+        self._output.clear()
+        return out
+
+    def deadline_s(self) -> float:
+        """Return the monotonic time by which `tick` must be called."""
+        if self.state in (LinkState.ASKING, LinkState.REFUSED):
+            return self._hello_due_s
+        waiting = [pending.due_s for pending in self._pending.values()]
+        return min([self._heard_s + SILENT_S, self._heartbeat_s, *waiting])
+
+    def start(self, next_seq: int, now: Instant) -> None:
+        """Ask for the records from `next_seq` on; what the device no longer holds is passed over."""
+        assert self.answer is not None, "start comes after Identified"  # noqa: S101  # a programming error, not input
+        self._expected_seq = self._durable_seq = max(next_seq, self.answer.oldest_seq)
+        self.state = LinkState.TALKING
+        self._start_correlation = self.request(Start(next_seq=self._expected_seq), now)
+        self._beat(now)
+
+    def acknowledge(self, next_seq: int) -> None:
+        """Tell the device that every record before `next_seq` is durable here."""
+        self._durable_seq = next_seq
+        self._send(Ack(next_seq=next_seq))
+
+    def request(self, message: Message, now: Instant) -> int:
+        """Send a request and repeat it until answered; the answer comes as Answered with the number returned here."""
+        correlation = self._next_correlation()
+        self._pending[correlation] = _Pending(message, now.mono_s + REQUEST_RETRY_S)
+        self._send(message, correlation)
+        return correlation
+
+    def tick(self, now: Instant) -> list[Event]:
+        """Do what is due."""
+        if self.state in (LinkState.ASKING, LinkState.REFUSED):
+            if now.mono_s >= self._hello_due_s:
+                self._say_hello(now)
+            return []
+        if now.mono_s >= self._heard_s + SILENT_S:
+            self.counters.silences += 1
+            self._begin_again(now)
+            return [Silent()]
+        if now.mono_s >= self._heartbeat_s and self.state is LinkState.TALKING:
+            self._beat(now)
+        return self._repeat_requests(now)
+
+    def receive(self, data: bytes, now: Instant) -> list[Event]:
+        """Take bytes from the line; return what they mean."""
+        events: list[Event] = []
+        for item in self._decoder.feed(data):
+            if isinstance(item, FrameError):
+                self.counters.damaged[item.reason] += 1
+                continue
+            try:
+                message = parse_message(item)
+            except MessageError as error:
+                if error.reason == "type":
+                    self.counters.unknown += 1
+                else:
+                    self.counters.damaged[f"message {error.reason}"] += 1
+                continue
+            if self.state is LinkState.ASKING and not isinstance(message, HelloAnswer | Error):
+                continue  # left over from an earlier conversation
+            self._heard_s = now.mono_s
+            self._take(item, message, now, events)
+        return events
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _take(self, frame: Frame, message: Message, now: Instant, events: list[Event]) -> None:
+        if isinstance(message, HelloAnswer):
+            self._identified(frame, message, now, events)
+        elif isinstance(message, RecordMessage):
+            self._record(message.record, events)
+        elif isinstance(message, Unreadable):
+            self._skip(message, events)
+        elif isinstance(message, Status):
+            self._pending.pop(frame.correlation, None)
+            events.append(Reported(message))
+        elif isinstance(message, Done):
+            self._answered(frame.correlation, None, events)
+        elif isinstance(message, Error):
+            self._error(frame, message, now, events)
+        elif isinstance(message, Log):
+            events.append(Said(message))
+        else:
+            self.counters.unknown += 1  # a message of ours come back: a loop in the wiring
+
+    def _identified(self, frame: Frame, answer: HelloAnswer, now: Instant, events: list[Event]) -> None:
+        if self.state is not LinkState.ASKING or answer.session != self._session:
+            return  # the answer to a hello of an earlier conversation
+        if frame.correlation != self._hello_correlation:
+            return
+        self.answer = answer
+        self.state = LinkState.IDENTIFIED
+        self._hello_wait_s = HELLO_FIRST_S
+        self._heartbeat_s = now.mono_s
+        events.append(Identified(answer))
+
+    def _record(self, raw: bytes, events: list[Event]) -> None:
+        if self.state is not LinkState.TALKING:
+            return
+        try:
+            record = parse_record(raw)
+        except RecordError as error:
+            # the frame's CRC was right: the device sent this on purpose. Not acknowledged, so it stays where it is
+            self.counters.damaged[f"record {error.reason}"] += 1
+            return
+        if record.seq < self._expected_seq:
+            self.counters.repeated += 1
+            self._send(Ack(next_seq=self._durable_seq))  # the last ack may have been lost
+        elif record.seq > self._expected_seq:
+            self.counters.out_of_turn += 1  # one before it was lost; the device will go back
+        else:
+            self._expected_seq += 1
+            events.append(Received(record, raw))
+
+    def _skip(self, message: Unreadable, events: list[Event]) -> None:
+        if self.state is LinkState.TALKING and message.first_seq == self._expected_seq and message.count:
+            self._expected_seq += message.count
+            events.append(Skipped(message.first_seq, message.count))
+
+    def _answered(self, correlation: int, error: ErrorCode | None, events: list[Event]) -> None:
+        if self._pending.pop(correlation, None) is not None and correlation != self._start_correlation:
+            events.append(Answered(correlation, error))
+
+    def _error(self, frame: Frame, message: Error, now: Instant, events: list[Event]) -> None:
+        if message.code is ErrorCode.VERSION and self.state is LinkState.ASKING:
+            self.state = LinkState.REFUSED
+            self._hello_due_s = now.mono_s + HELLO_MOST_S
+            events.append(Refused(message.detail >> 8 & 0xFF, message.detail & 0xFF))
+        elif message.code is ErrorCode.NO_HELLO and self.state is LinkState.TALKING:
+            self._begin_again(now)  # the device has restarted or given us up
+            events.append(Silent())
+        elif frame.correlation == 0:
+            events.append(Alarmed(message))
+        else:
+            self._answered(frame.correlation, message.code, events)
+
+    def _begin_again(self, now: Instant) -> None:
+        self.state = LinkState.ASKING
+        self._hello_wait_s = HELLO_FIRST_S
+        self._say_hello(now)
+
+    def _say_hello(self, now: Instant) -> None:
+        self.state = LinkState.ASKING
+        self._hello_correlation = self._next_correlation()
+        self._hello_due_s = now.mono_s + self._hello_wait_s
+        self._hello_wait_s = min(2 * self._hello_wait_s, HELLO_MOST_S)
+        hello = Hello(
+            version_min=OLDEST_PROTOCOL_VERSION,
+            version_max=PROTOCOL_VERSION,
+            schema_hash=schema_hash(),
+            session=self._session,
+            window=WINDOW,
+        )
+        self._send(hello, self._hello_correlation)
+
+    def _beat(self, now: Instant) -> None:
+        self._heartbeat_s = now.mono_s + HEARTBEAT_S
+        time = Time(utc_ms=now.utc_ms, uncertainty_ms=CLOCK_UNCERTAINTY_MS, source=self._source)
+        self._send(time, self._next_correlation())
+
+    def _repeat_requests(self, now: Instant) -> list[Event]:
+        events: list[Event] = []
+        for correlation, pending in list(self._pending.items()):
+            if now.mono_s < pending.due_s:
+                continue
+            if pending.tries >= REQUEST_TRIES:
+                del self._pending[correlation]
+                events.append(Answered(correlation, None, gave_up=True))
+                continue
+            pending.tries += 1
+            pending.due_s = now.mono_s + REQUEST_RETRY_S
+            self._send(pending.message, correlation)
+        return events
+
+    def _send(self, message: Message, correlation: int = 0) -> None:
+        self._output += encode_frame(message.frame(correlation))
+
+    def _next_correlation(self) -> int:
+        self._correlation = self._correlation % 0xFFFF + 1
+        return self._correlation

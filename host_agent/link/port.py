@@ -1,0 +1,183 @@
+"""The port: two threads around one open device file, COM port or socket (shell).
+
+The reader hands over whatever arrives at once; the writer keeps a slow device from stalling the agent. Any failure closes the
+handle in the thread that found it and is told once: a handle that failed once is never used again (on Windows it would stay
+dead until it is closed). Whether a device is there is decided by its answers, never by `is_open`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import select
+import socket
+import threading
+from collections.abc import Callable
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import serial
+from serial.tools import list_ports
+
+from host_agent.errors import PortError
+
+BAUD = 115_200
+READ_TIMEOUT_S = 0.5
+WRITE_TIMEOUT_S = 1.0
+CHUNK_BYTES = 4096
+USB_SERIAL_ONLY = ("ttyACM", "ttyUSB", "COM", "cu.usb")
+
+
+class Transport(Protocol):
+    """An open line."""
+
+    def read(self) -> bytes:
+        """Return what has arrived, waiting up to READ_TIMEOUT_S; PortError when the line is gone."""
+
+    def write(self, data: bytes) -> None:
+        """Send everything; PortError when the line is gone or takes nothing for WRITE_TIMEOUT_S."""
+
+    def close(self) -> None:
+        """Let go of the line; a read under way comes back."""
+
+
+class _SerialTransport:
+    def __init__(self, name: str, dtr: bool, rts: bool) -> None:
+        try:
+            self._serial = serial.serial_for_url(
+                name,
+                baudrate=BAUD,
+                timeout=READ_TIMEOUT_S,
+                write_timeout=WRITE_TIMEOUT_S,
+                exclusive=True,
+                do_not_open=True,
+            )
+            self._serial.dtr, self._serial.rts = dtr, rts  # before opening: some boards reset on an edge
+            self._serial.open()
+        except (OSError, ValueError) as error:
+            raise PortError(_why_not(name, error)) from error
+
+    def read(self) -> bytes:
+        try:
+            return bytes(self._serial.read(max(1, min(self._serial.in_waiting, CHUNK_BYTES))))
+        except (OSError, TypeError) as error:  # TypeError: pyserial's own, when closed during a read
+            raise PortError(f"端口中断 the port failed: {error}") from error
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._serial.write(data)
+        except OSError as error:
+            raise PortError(f"端口无法写入 the port takes nothing: {error}") from error
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, AttributeError, TypeError):
+            self._serial.cancel_read()
+        with contextlib.suppress(OSError):
+            self._serial.close()
+
+
+class _SocketTransport:
+    """`socket://host:port`; pyserial's own reads single bytes here, because it cannot tell how many wait."""
+
+    def __init__(self, name: str) -> None:
+        parts = urlsplit(name)
+        try:
+            self._socket = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 0), WRITE_TIMEOUT_S)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except (OSError, ValueError) as error:
+            raise PortError(_why_not(name, error)) from error
+
+    def read(self) -> bytes:
+        try:
+            ready, _, _ = select.select([self._socket], [], [], READ_TIMEOUT_S)
+            if not ready:
+                return b""
+            data = self._socket.recv(CHUNK_BYTES)
+        except (OSError, ValueError) as error:
+            raise PortError(f"连接中断 the connection failed: {error}") from error
+        if not data:
+            raise PortError("连接已被对方关闭 the connection was closed by the other side")
+        return data
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise PortError(f"连接无法写入 the connection takes nothing: {error}") from error
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+def open_transport(name: str, *, dtr: bool = True, rts: bool = False) -> Transport:
+    """Open any name that pyserial's `serial_for_url` takes; PortError says why not."""
+    if name.startswith("socket://"):
+        return _SocketTransport(name)
+    return _SerialTransport(name, dtr, rts)
+
+
+class Port:
+    """An open port; `bytes_in` and `failed` are called from its reader thread, `failed` at most once and last."""
+
+    def __init__(self, transport: Transport, bytes_in: Callable[[bytes], None], failed: Callable[[str], None]) -> None:
+        self._transport = transport
+        self._bytes_in = bytes_in
+        self._failed = failed
+        self._closing = threading.Event()
+        self._why = ""
+        self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, name="port reader", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="port writer", daemon=True)
+        self._reader.start()
+        self._writer.start()
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes for the device; never waits."""
+        self._out.put(data)
+
+    def close(self) -> None:
+        """Close; `failed` is not called any more. Comes back at once, the threads end on their own."""
+        self._closing.set()
+        self._out.put(None)
+
+    def _read(self) -> None:
+        try:
+            while not self._closing.is_set():
+                data = self._transport.read()
+                if data:
+                    self._bytes_in(data)
+        except PortError as error:
+            self._why = self._why or str(error)
+        told = self._closing.is_set() and not self._why
+        self._closing.set()
+        self._out.put(None)
+        self._transport.close()
+        self._writer.join()
+        if not told:
+            self._failed(self._why)
+
+    def _write(self) -> None:
+        try:
+            while (data := self._out.get()) is not None:
+                self._transport.write(data)
+        except PortError as error:
+            self._why = str(error)
+        self._closing.set()
+
+
+def list_candidates() -> list[str]:
+    """Return the names of the machine's USB serial ports. May take ten seconds where Bluetooth has ports too."""
+    return [port.device for port in list_ports.comports() if any(word in port.device for word in USB_SERIAL_ONLY)]
+
+
+def _why_not(name: str, error: Exception) -> str:
+    text = str(error)
+    if "Errno 16" in text or "Errno 11" in text or "PermissionError(13" in text or "exclusively lock" in text:
+        return f"{name} 被其他程序占用，请关闭该程序 is held by another program; close that program"
+    if "Errno 13" in text:
+        return f"{name} 无权限，请将运行账户加入 dialout 组 no permission; add the account to group dialout"
+    if "Errno 2]" in text or "FileNotFoundError" in text or "No such file" in text:
+        return f"{name} 不存在，请检查连线 does not exist; check the cable"
+    return f"{name} 无法打开 cannot be opened: {text}"

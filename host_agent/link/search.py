@@ -1,0 +1,61 @@
+"""Which port to try next, and when: finding the device and finding it again (pure).
+
+With a configured port there is one candidate. Without, every port of the machine is asked for hello in turn, the one that worked
+last first. A port that cannot be opened or does not answer costs its turn; after a round without success the next round
+waits longer, up to 5 s. Being without a device is a state, not an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from host_agent.instant import Instant
+
+ROUND_FIRST_S = 0.2
+ROUND_MOST_S = 5.0
+ANSWER_WITHIN_S = 3.0
+"""How long a port has for its answer to hello before the next one is tried."""
+
+
+class Search:
+    """`next_port` says what to open now; `failed` and `found` tell how it went."""
+
+    def __init__(self, configured: str | None) -> None:
+        self._configured = configured
+        self._round: list[str] = []
+        self._last_good = configured
+        self._wait_s = ROUND_FIRST_S
+        self._not_before_s = 0.0
+        self.needs_candidates = configured is None
+        """True when the caller must list the machine's ports and hand them to `candidates`."""
+
+    def candidates(self, ports: Sequence[str]) -> None:
+        """Take the list of ports for one round."""
+        self._round = sorted(ports, key=lambda port: (port != self._last_good, port))
+        self.needs_candidates = False
+
+    def next_port(self, now: Instant) -> str | None:
+        """Return the port to open now, or None while there is nothing to try or it is too early."""
+        if now.mono_s < self._not_before_s:
+            return None
+        if self._configured is not None:
+            return self._configured
+        return self._round[0] if self._round else None
+
+    def deadline_s(self) -> float:
+        """Return the monotonic time before which `next_port` has nothing to say."""
+        return self._not_before_s
+
+    def found(self, port: str) -> None:
+        """Note that the device answered on `port`."""
+        self._last_good = port
+        self._wait_s = ROUND_FIRST_S
+
+    def failed(self, now: Instant) -> None:
+        """Note that the port at hand could not be opened, did not answer, or has gone."""
+        if self._round:
+            self._round.pop(0)
+        if not self._round:
+            self._not_before_s = now.mono_s + self._wait_s
+            self._wait_s = min(2 * self._wait_s, ROUND_MOST_S)
+            self.needs_candidates = self._configured is None

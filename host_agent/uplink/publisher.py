@@ -1,0 +1,240 @@
+"""Outbox to broker and receipts back, driven from the agent's one thread.
+
+Keeps the connection's session number, publishes state (retained, and the will) and health, moves records through the delivery
+window, and marks in the database what the broker has acknowledged, many at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from functools import partial
+
+from host_agent import AGENT_VERSION
+from host_agent.instant import Instant
+from host_agent.link.attachment import Post
+from host_agent.store.outbox import Outbox, Row
+from host_agent.uplink.delivery import Delivery
+from host_agent.uplink.mqtt import Broker, Listener, MqttLink
+from protocol.errors import PayloadError
+from protocol.messages import Receipt
+from protocol.payloads import Case, DeviceState, Health, ReceiptPayload, RecordEvent, State
+from protocol.record import parse_record
+from protocol.topics import Down, Up, Window
+
+log = logging.getLogger("agent.uplink")
+
+HEALTH_EVERY_S = 5.0
+HISTORICAL_AFTER_MS = 60_000
+WINDOW = 100
+
+
+class Publisher:
+    """Call `step` often; it never waits."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        client_id: str,
+        window: Window,
+        outbox: Outbox,
+        post: Post,
+        receipt: Callable[[str, Receipt], None],
+    ) -> None:
+        self._broker = broker
+        self._client_id = client_id
+        self._place = window
+        self._outbox = outbox
+        self._post = post
+        self._receipt = receipt
+        self._delivery = Delivery(WINDOW)
+        self._link: MqttLink | None = None
+        self._number = 0
+        self._session = ""
+        self._since_ms = 0
+        self._acknowledged: list[int] = []
+        self._health_s = 0.0
+        self._device: DeviceState | None = None
+        self._journal: tuple[int, int] | None = None
+        self.is_connected = False
+        self.trouble: str | None = None
+        """Why there is no connection, in words for a person."""
+        self.refused_receipts = 0
+        self.published = 0
+
+    def start(self, now: Instant) -> None:
+        """Begin to connect."""
+        self._number += 1
+        number = self._number
+        self._session = secrets.token_hex(16)
+        self._since_ms = now.utc_ms
+        self.is_connected = False
+        self._delivery.forget()
+        will = self._state(now, online=False).to_json()
+
+        def posted(what: Callable[..., None], *arguments: object) -> None:
+            self._post(partial(self._if_current, number, partial(what, *arguments)))
+
+        self._link = MqttLink(
+            self._broker,
+            self._client_id,
+            WINDOW,
+            self._place.down(Down.RECEIPT),
+            (self._place.up(Up.STATE), will),
+            Listener(
+                connected=lambda: posted(self._connected),
+                disconnected=lambda why: posted(self._disconnected, why),
+                published=lambda mid: posted(self._acked, mid),
+                received=lambda topic, payload: posted(self._received, topic, payload),
+            ),
+        )
+        self._link.start()
+
+    def step(self, now: Instant) -> None:
+        """Note what was acknowledged, publish what waits, resend what is overdue, replace a connection that is stuck."""
+        if self._acknowledged:
+            self._outbox.mark_sent(self._acknowledged, now.utc_ms)
+            self._acknowledged.clear()
+        before_ms = self._delivery.overdue_before_ms(now)
+        if before_ms is not None:
+            again = self._outbox.send_again(before_ms)
+            if again:
+                self._delivery.sent_again()
+                log.info("%d records without a receipt are sent again", again)
+        if not self.is_connected:
+            return
+        if self._delivery.is_stuck(now):
+            log.warning("no PUBACK for too long: the connection is replaced")
+            self._stop_link()
+            self.start(now)
+            return
+        self._publish_records(now)
+        if now.mono_s >= self._health_s:
+            self._health_s = now.mono_s + HEALTH_EVERY_S
+            self._publish_health(now)
+
+    def deadline_s(self) -> float:
+        """Return the monotonic time by which `step` must be called."""
+        return min(self._health_s, self._delivery.deadline_s()) if self.is_connected else self._delivery.deadline_s()
+
+    def device_changed(self, device: DeviceState | None, now: Instant) -> None:
+        """Tell the collector which device is at this window now."""
+        if device != self._device:
+            self._device = device
+            self._journal = None
+            self._publish_state(now)
+
+    def journal_changed(self, waiting: int, free: int) -> None:
+        """Take the device's word on its journal, for the next health message."""
+        if self._journal is None or self._journal[0] != waiting:
+            self._health_s = 0.0
+        self._journal = (waiting, free)
+
+    def stop(self, now: Instant) -> None:
+        """Note what was acknowledged and say goodbye."""
+        if self._acknowledged:
+            self._outbox.mark_sent(self._acknowledged, now.utc_ms)
+            self._acknowledged.clear()
+        if self._link is not None and self.is_connected:
+            # a clean goodbye sends no will, so the last state is said in person
+            self._link.publish(self._place.up(Up.STATE), self._state(now, online=False).to_json(), retain=True)
+        self._stop_link()
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _if_current(self, number: int, what: Callable[[Instant], None], now: Instant) -> None:
+        if number == self._number:
+            what(now)
+
+    def _stop_link(self) -> None:
+        self._number += 1
+        self.is_connected = False
+        if self._link is not None:
+            self._link.stop()
+            self._link = None
+
+    def _connected(self, now: Instant) -> None:
+        self.is_connected = True
+        self.trouble = None
+        self._health_s = 0.0
+        log.info("connected to the broker %s:%d", self._broker.host, self._broker.port)
+        self._publish_state(now)
+
+    def _disconnected(self, why: str, now: Instant) -> None:  # noqa: ARG002  # every posted call gets the time
+        self.is_connected = False
+        level = logging.WARNING if why != self.trouble else logging.DEBUG
+        self.trouble = why
+        log.log(level, "%s", why)
+
+    def _acked(self, mid: int, now: Instant) -> None:  # noqa: ARG002  # every posted call gets the time
+        row_id = self._delivery.acknowledged(mid)
+        if row_id is not None:
+            self._acknowledged.append(row_id)
+
+    def _received(self, topic: str, payload: bytes, now: Instant) -> None:  # noqa: ARG002  # every posted call gets the time
+        try:
+            word = ReceiptPayload.from_json(payload)
+        except PayloadError as error:
+            self.refused_receipts += 1
+            log.warning("what came on %s is no receipt (%s); check what else publishes there", topic, error)
+            return
+        receipt = Receipt(
+            next_seq=word.next_seq,
+            record_mac=bytes.fromhex(word.record_mac),
+            issued_ms=word.issued_ms,
+            mac=bytes.fromhex(word.mac),
+        )
+        if not self._outbox.receipt(word.device, receipt):
+            self.refused_receipts += 1
+            log.warning("receipt for %s up to %d fits no record here; ignored", word.device, word.next_seq)
+            return
+        self._delivery.receipted()
+        self._receipt(word.device, receipt)
+
+    def _publish_records(self, now: Instant) -> None:
+        assert self._link is not None  # noqa: S101  # is_connected implies a link
+        while self._delivery.room > 0:
+            rows = self._outbox.to_send(self._delivery.after_id, self._delivery.room)
+            if not rows:
+                return
+            for row in rows:
+                if self._delivery.is_in_flight(row.id):
+                    self._delivery.after_id = row.id
+                    continue
+                number = self._link.publish(self._place.up(Up.RECORD), self._event(row, now).to_json())
+                self._delivery.published(row.id, number, now)
+                self.published += 1
+
+    def _event(self, row: Row, now: Instant) -> RecordEvent:
+        record = parse_record(row.raw)
+        case = Case.from_json(row.case_json.encode()) if row.case_json else None
+        historical = row.was_sent or now.utc_ms - row.received_ms > HISTORICAL_AFTER_MS
+        return RecordEvent.of(self._place.path, row.device, record, row.raw, row.received_ms, case, historical)
+
+    def _state(self, now: Instant, *, online: bool) -> State:
+        return State(
+            session=self._session,
+            online=online,
+            since_ms=self._since_ms if online else now.utc_ms,
+            agent=AGENT_VERSION,
+            device=self._device if online else None,
+        )
+
+    def _publish_state(self, now: Instant) -> None:
+        if self._link is not None and self.is_connected:
+            self._link.publish(self._place.up(Up.STATE), self._state(now, online=True).to_json(), retain=True)
+
+    def _publish_health(self, now: Instant) -> None:
+        assert self._link is not None  # noqa: S101  # is_connected implies a link
+        waiting = self._outbox.waiting()
+        health = Health(
+            session=self._session,
+            at_ms=now.utc_ms,
+            journal_waiting=self._journal[0] if self._journal else None,
+            journal_free=self._journal[1] if self._journal else None,
+            outbox_to_send=waiting.to_send,
+            outbox_sent=waiting.sent,
+            oldest_waiting_ms=waiting.oldest_ms,
+        )
+        self._link.publish(self._place.up(Up.HEALTH), health.to_json(), qos=0)
