@@ -93,9 +93,9 @@ class Config(BaseSettings):
     adopt_after_s: Annotated[int, Field(ge=0)] = 3600
     """How long a journal that is met in its middle waits for its start before receipts begin; see ingest/receipts."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    mqtt: MqttConfig = MqttConfig()
+    mqtt: MqttConfig = Field(default_factory=MqttConfig)
     halls: dict[str, HallConfig] = {}
-    http: HttpConfig = HttpConfig()
+    http: HttpConfig = Field(default_factory=HttpConfig)
 
     @classmethod
     def settings_customise_sources(

@@ -22,6 +22,8 @@ from pathlib import Path
 HOST = "127.0.0.1"
 START_S = 15.0
 STOP_S = 10.0
+ACK_WAIT = "3s"
+"""After a subscriber's death NATS delivers again only after this long; by default 30 s, for which no test should wait."""
 
 
 @dataclass
@@ -113,7 +115,7 @@ def start_nats(directory: Path) -> Broker:
         f'server_name: "test"\n'
         f'listen: "{HOST}:{free_port()}"\n'
         f'jetstream {{ store_dir: "{store}", max_memory_store: 64MB, max_file_store: 1GB }}\n'
-        f'mqtt {{ listen: "{HOST}:{port}" }}\n'
+        f'mqtt {{ listen: "{HOST}:{port}", ack_wait: "{ACK_WAIT}" }}\n'
     )
     return Broker("nats-server", [program, "-c", str(config)], port, directory / "nats.log").start()
 

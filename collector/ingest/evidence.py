@@ -48,6 +48,11 @@ class EvidenceKind(Enum):
         """The one thing to do next."""
         return _ADVICE[self]
 
+    @property
+    def advice_chinese(self) -> str:
+        """The same for an officer."""
+        return _ADVICE_CHINESE[self]
+
 
 _CHINESE = {
     EvidenceKind.MALFORMED: "格式错误",
@@ -70,6 +75,17 @@ _ADVICE = {
     EvidenceKind.CONFLICT: "take the device out of service: its numbers repeat, or its key has been copied",
     EvidenceKind.BROKEN_CHAIN: "take the device out of service and keep it as it is: its journal has two histories",
     EvidenceKind.CASE_MISMATCH: "examine the PC at this window: the rating was attached to another case",
+}
+_ADVICE_CHINESE = {
+    EvidenceKind.MALFORMED: "请检查是哪个程序在此主题发布消息及其版本",
+    EvidenceKind.UNKNOWN_HALL: "请在归集配置中登记该大厅的密钥，或更正窗口代理的大厅设置",
+    EvidenceKind.WRONG_KEY: "请确认评价器是否用本大厅密钥发放；如已发放，则有人伪造",
+    EvidenceKind.ALTERED: "请检查该窗口电脑：消息在评价器签名之后被改动",
+    EvidenceKind.DAMAGED: "请检查窗口电脑的磁盘和内存；评价器会重新发送",
+    EvidenceKind.UNSUPPORTED: "请升级归集程序：评价器固件较新",
+    EvidenceKind.CONFLICT: "请停用该评价器：编号重复，或密钥已被复制",
+    EvidenceKind.BROKEN_CHAIN: "请停用该评价器并保持原样：其日志出现两份历史",
+    EvidenceKind.CASE_MISMATCH: "请检查该窗口电脑：评价被挂到了另一办件",
 }
 
 

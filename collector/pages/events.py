@@ -24,7 +24,7 @@ async def stream(live: Live, cursor: Cursor | None) -> AsyncIterator[str]:
     watch = live.watch()
     try:
         yield f"retry: {RETRY_MS}\n\n"
-        at: Cursor = cursor or await run_in_threadpool(live.first_cursor)
+        at = await run_in_threadpool(live.first_cursor) if cursor is None else cursor
         while not live.closed:
             watch.clear()
             while not live.closed:

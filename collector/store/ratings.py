@@ -122,10 +122,12 @@ def evidence_after(connection: sa.Connection, after: int, limit: int) -> list[di
     """Return evidence beyond id `after`, oldest first."""
     columns = (_E.id, _E.kind, _E.place, _E.topic, _E.device, _E.seq, _E.text, _E.first_ms, _E.last_ms, _E.count)
     query = sa.select(*columns).where(_E.id > after).order_by(_E.id).limit(limit)
-    return [
-        dict(row) | {"chinese": EvidenceKind(row["kind"]).chinese, "advice": EvidenceKind(row["kind"]).advice}
-        for row in connection.execute(query).mappings()
-    ]
+    found = []
+    for row in connection.execute(query).mappings():
+        kind = EvidenceKind(row["kind"])
+        words = {"chinese": kind.chinese, "advice": kind.advice, "advice_chinese": kind.advice_chinese}
+        found.append(dict(row) | words)
+    return found
 
 
 def last_evidence(connection: sa.Connection) -> int:

@@ -84,7 +84,8 @@ function showEntry(item) {
   put(row, "span", "took", item.historical ? "补传 " + duration(item.latency_ms) : duration(item.latency_ms));
   const checks = put(row, "span", "checks");
   put(checks, "span", "ok", "✓ 签名");
-  put(checks, "span", item.chained ? "ok" : "no-ok", item.chained ? "✓ 链" : "✗ 链");
+  if (item.link === "gap_before") put(checks, "span", "waits pending", "链待补").dataset.device = item.device;
+  else put(checks, "span", item.chained ? "ok" : "no-ok", item.chained ? "✓ 链" : "✗ 链");
   if (item.case_matches === false) put(checks, "span", "no-ok", "✗ 办件");
   add(row);
   if (item.revises) {
@@ -99,14 +100,26 @@ function showEntry(item) {
   }
 }
 
-function showTrouble(className, title, english, about) {
+function showTrouble(className, title, english, about, aboutEnglish) {
   const row = document.createElement("li");
   row.className = "row trouble " + className;
   put(row, "b", "", title);
   put(row, "span", "en", english);
   put(row, "div", "about", about);
+  if (aboutEnglish) put(row, "div", "about en", aboutEnglish);
   add(row);
   if (settled) say(title);
+  return row;
+}
+
+// a device without a gap has had all of its gaps filled
+function showFilled(devices) {
+  const whole = new Set(devices.filter((item) => item.gaps === 0).map((item) => item.device));
+  for (const mark of rows.querySelectorAll(".pending")) {
+    if (!whole.has(mark.dataset.device)) continue;
+    mark.className = "ok";
+    mark.textContent = mark.tagName === "B" ? "缺口已补齐" : "✓ 链";
+  }
 }
 
 function say(text) {
@@ -131,6 +144,7 @@ function showSummary(now) {
   const wrong = Object.values(now.evidence).reduce((sum, count) => sum + count, 0);
   set("evidence", wrong);
   document.getElementById("evidence-pill").classList.toggle("attention", wrong > 0);
+  showFilled(now.devices);
   showLink(now.broker ? "up" : "down", now.broker ? "已连接" : "消息服务器未连接", now.broker ? "connected" : "no broker");
   settled = true;
 }
@@ -150,10 +164,15 @@ function data(show) {
 const stream = new EventSource("/events");
 for (const kind of ["rating", "extra", "expired", "cancelled"]) stream.addEventListener(kind, data(showEntry));
 stream.addEventListener("summary", data(showSummary));
-stream.addEventListener("gap", data((item) =>
-  showTrouble("gap", "缺口", "gap", `${item.window} 号窗口 · ${item.device} · 第 ${item.seq} 条之前的记录尚未收到`)));
-stream.addEventListener("evidence", data((item) =>
-  showTrouble("", "异常：" + item.chinese, item.kind, [item.place || item.topic, item.device, item.seq && "#" + item.seq, item.text, item.advice].filter(Boolean).join(" · "))));
+stream.addEventListener("gap", data((item) => {
+  const title = showTrouble("gap", "缺口", "gap", `${item.window} 号窗口 · ${item.device} · 第 ${item.seq} 条之前的记录尚未收到`).querySelector("b");
+  title.className = "pending";
+  title.dataset.device = item.device;
+}));
+stream.addEventListener("evidence", data((item) => {
+  const where = [item.place || item.topic, item.device, item.seq && "#" + item.seq];
+  showTrouble("", "异常：" + item.chinese, item.kind, [...where, item.advice_chinese].filter(Boolean).join(" · "), item.text + "; " + item.advice);
+}));
 stream.addEventListener("skipped", data((item) =>
   showTrouble("gap", "已略过 " + item.count + " 条", "skipped", "补传较多，完整内容见 /api/v1/ratings?after=" + item.after)));
 stream.onerror = () => showLink("down", "连接中断，正在重连", "reconnecting");
