@@ -43,7 +43,7 @@ class Gap:
 def level_counts(connection: sa.Connection) -> dict[str, int]:
     """Return how many ratings count at each level, best level first, zeros included."""
     query = sa.select(_R.level, sa.func.count()).where(IS_EFFECTIVE).group_by(_R.level)
-    counted: dict[str | None, int] = dict(connection.execute(query).tuples().all())
+    counted: dict[str | None, int] = dict(connection.execute(query).all())
     return {level.word: counted.get(level.word, 0) for level in sorted(Level, reverse=True)}
 
 

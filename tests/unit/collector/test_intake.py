@@ -33,11 +33,11 @@ class Bench:
 
     def links(self) -> dict[int, str]:
         with self.engine.connect() as connection:
-            return dict(connection.execute(sa.select(records.c.seq, records.c.link)).tuples().all())
+            return dict(connection.execute(sa.select(records.c.seq, records.c.link)).all())
 
     def evidence(self) -> dict[str, int]:
         with self.engine.connect() as connection:
-            return dict(connection.execute(sa.select(evidence.c.kind, evidence.c.count)).tuples().all())
+            return dict(connection.execute(sa.select(evidence.c.kind, evidence.c.count)).all())
 
     def gaps(self) -> list[tuple[int, int | None]]:
         with self.engine.connect() as connection:
