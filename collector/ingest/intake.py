@@ -57,12 +57,14 @@ class Intake:
     def _take_device(
         self, connection: sa.Connection, outcome: Outcome, device: str, arrived: list[Genuine], now_ms: int
     ) -> None:
-        new = _sift(connection, outcome, device, arrived, now_ms)
+        newest = records.last_seq(connection, device)
+        new = _sift(connection, outcome, device, arrived, newest, now_ms)
         if new:
-            newest_before = records.last_seq(connection, device)
+            in_order = new[0].record.seq > newest
             _insert(connection, outcome, device, new, now_ms)
-            _correct_links(connection, outcome, device, new, now_ms)
-            _replace_revised(connection, device, new, out_of_order=new[0].record.seq < newest_before)
+            if not in_order or any(item.record.kind is Kind.LOST for item in new):
+                _correct_links(connection, outcome, device, new, now_ms)
+            _replace_revised(connection, device, new, out_of_order=not in_order)
         touched = {(journal_of(item.record.seq), item.window) for item in arrived}
         for journal, window in sorted(touched):
             position = advance(connection, window, device, journal, now_ms, self._adopt_after_ms)
@@ -76,9 +78,12 @@ def _note(connection: sa.Connection, outcome: Outcome, item: Evidence, now_ms: i
         outcome.evidence.append(item)
 
 
-def _sift(connection: sa.Connection, outcome: Outcome, device: str, arrived: list[Genuine], now_ms: int) -> list[Genuine]:
+def _sift(
+    connection: sa.Connection, outcome: Outcome, device: str, arrived: list[Genuine], newest: int, now_ms: int
+) -> list[Genuine]:
     """Return what is new, by number; count duplicates, keep conflicts as evidence, fill in a case that came late."""
-    held = records.held(connection, device, sorted({item.record.seq for item in arrived}))
+    old = sorted({item.record.seq for item in arrived if item.record.seq <= newest})
+    held = records.held(connection, device, old) if old else {}
     new: dict[int, Genuine] = {}
     for item in arrived:
         seq = item.record.seq

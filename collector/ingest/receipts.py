@@ -45,14 +45,10 @@ def advance(
     """Bring the position of a journal up to what is stored, save and return it; None when nothing of it is stored."""
     floor, ceiling = journal_span(journal)
     known = standing.position(connection, device, journal)
-    first = records.first_in(connection, device, floor, ceiling)
-    if first is None:
-        return None
-    first_seq, first_link = first
     position = known or Position(
         device=device,
         journal=journal,
-        first_seq=first_seq,
+        first_seq=0,
         first_met_ms=now_ms,
         adopted_seq=None,
         next_seq=0,
@@ -64,9 +60,12 @@ def advance(
     )
     position.area, position.hall, position.window = window.area, window.hall, window.window
     position.heard_ms = now_ms
-    if first_seq != position.first_seq:
-        position.first_seq, position.first_met_ms = first_seq, now_ms
-    begin = _begin(position, first_link, now_ms, adopt_after_ms)
+    begin = position.next_seq - 1
+    if not position.next_seq:
+        first = records.first_in(connection, device, floor, ceiling)
+        if first is None:
+            return None
+        begin = _begin(position, first, now_ms, adopt_after_ms)
     if begin:
         last = records.whole_until(connection, device, begin, ceiling)
         if last is not None and last.seq >= position.next_seq:
@@ -75,15 +74,16 @@ def advance(
     return position
 
 
-def _begin(position: Position, first_link: Link, now_ms: int, adopt_after_ms: int) -> int:
-    """Return a stored record from which on the stretch is whole, 0 when there is none yet."""
-    if position.next_seq:
-        return position.next_seq - 1
-    if first_link.is_whole:
-        return position.first_seq
-    if first_link is Link.GAP_BEFORE and now_ms - position.first_met_ms >= adopt_after_ms:
-        position.adopted_seq = position.first_seq
-        return position.first_seq
+def _begin(position: Position, first: tuple[int, Link], now_ms: int, adopt_after_ms: int) -> int:
+    """Return the stored record with which the stretch begins, 0 when that cannot be said yet."""
+    first_seq, link = first
+    if first_seq != position.first_seq:
+        position.first_seq, position.first_met_ms = first_seq, now_ms
+    if link.is_whole:
+        return first_seq
+    if link is Link.GAP_BEFORE and now_ms - position.first_met_ms >= adopt_after_ms:
+        position.adopted_seq = first_seq
+        return first_seq
     return 0
 
 

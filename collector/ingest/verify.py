@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from collector.ingest.evidence import KEPT_BYTES, Evidence, EvidenceKind
+from collector.ingest.quick_parse import quick_parse
 from protocol.errors import PayloadError, RecordError
 from protocol.payloads import Case, Decoded, RecordData, RecordEvent
-from protocol.record import Record, parse_record
+from protocol.record import Record
 from protocol.signing import context_digest, derive_device_key, verify_record
 from protocol.topics import Window
 
@@ -81,7 +82,7 @@ class Verifier:
         if key is None:
             return bad(EvidenceKind.UNKNOWN_HALL, f"no key for hall {window.area}/{window.hall}")
         try:
-            record = parse_record(raw)
+            record = quick_parse(raw)
             verify_record(key, record, raw)
         except RecordError as error:
             return bad(_KIND_OF_RECORD_ERROR.get(error.reason, EvidenceKind.MALFORMED), str(error))

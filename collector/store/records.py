@@ -13,10 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.ingest.links import Link, Place, Span
+from collector.store.prepared import Prepared
 from collector.store.tables import IS_LOST, IS_REVISION, OPEN_LINK, records
 
 _R = records.c
 _PLACE = (_R.seq, _R.flags, _R.prev_mac, _R.mac)
+_DEVICE = _R.device == sa.bindparam("device")
 _CHUNK = 500
 """Numbers in one IN list; SQLite once allowed 999 parameters."""
 
@@ -31,57 +33,85 @@ class Held:
 
 def held(connection: sa.Connection, device: str, seqs: Sequence[int]) -> dict[int, Held]:
     """Return the stored records among these numbers (sorted, not empty)."""
-    wanted = sa.select(_R.seq, _R.raw, _R.case_matches).where(_R.device == device)
     rows: list[Any] = []
     if seqs[-1] - seqs[0] < 4 * len(seqs):
-        rows.extend(connection.execute(wanted.where(_R.seq.between(seqs[0], seqs[-1]))))
+        rows.extend(_HELD.run(connection, device=device, first=seqs[0], last=seqs[-1]))
     else:
+        wanted = sa.select(_R.seq, _R.raw, _R.case_matches).where(_R.device == device)
         for at in range(0, len(seqs), _CHUNK):
             rows.extend(connection.execute(wanted.where(_R.seq.in_(seqs[at : at + _CHUNK]))))
-    return {seq: Held(raw, matches) for seq, raw, matches in rows}
+    return {seq: Held(bytes(raw), None if matches is None else bool(matches)) for seq, raw, matches in rows}
+
+
+_HELD = Prepared(
+    sa.select(_R.seq, _R.raw, _R.case_matches).where(_DEVICE, _R.seq.between(sa.bindparam("first"), sa.bindparam("last")))
+)
 
 
 def insert(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
     """Insert new rows; what intake has checked cannot be there already, for there is one writer."""
-    connection.execute(_INSERT, rows)
+    _INSERT.run_many(connection, rows)
 
 
-_INSERT = sa.insert(records)
+_INSERT = Prepared(sa.insert(records), records.c.keys())
 
 
 def last_arrival(connection: sa.Connection) -> int:
     """Return the reading position of the newest row, 0 when there is none."""
-    return connection.execute(sa.select(sa.func.max(_R.arrival))).scalar() or 0
+    return _LAST_ARRIVAL.run(connection).scalar() or 0
+
+
+_LAST_ARRIVAL = Prepared(sa.select(sa.func.max(_R.arrival)))
 
 
 def last_seq(connection: sa.Connection, device: str) -> int:
     """Return the greatest stored number of a device, 0 when there is none."""
-    return connection.execute(sa.select(sa.func.max(_R.seq)).where(_R.device == device)).scalar() or 0
+    return _LAST_SEQ.run(connection, device=device).scalar() or 0
+
+
+_LAST_SEQ = Prepared(sa.select(sa.func.max(_R.seq)).where(_DEVICE))
 
 
 def before(connection: sa.Connection, device: str, seq: int, floor: int) -> Place | None:
     """Return the stored neighbour with the greatest number below `seq`, not below `floor`."""
-    query = sa.select(*_PLACE).where(_R.device == device, _R.seq < seq, _R.seq >= floor).order_by(_R.seq.desc()).limit(1)
-    return _place(connection.execute(query).first())
+    row = _BEFORE.run(connection, device=device, seq=seq, floor=floor).first()
+    return None if row is None else _place(row)
+
+
+_BEFORE = Prepared(
+    sa.select(*_PLACE)
+    .where(_DEVICE, _R.seq < sa.bindparam("seq"), _R.seq >= sa.bindparam("floor"))
+    .order_by(_R.seq.desc())
+    .limit(1)
+)
 
 
 def after(connection: sa.Connection, device: str, seq: int, ceiling: int) -> tuple[Place, Link] | None:
     """Return the stored neighbour with the smallest number above `seq`, not above `ceiling`, and its link so far."""
-    query = sa.select(*_PLACE, _R.link).where(_R.device == device, _R.seq > seq, _R.seq <= ceiling).order_by(_R.seq).limit(1)
-    row = connection.execute(query).first()
-    return None if row is None else (Place(row[0], row[1], row[2], row[3]), Link(row[4]))
+    row = _AFTER.run(connection, device=device, seq=seq, ceiling=ceiling).first()
+    return None if row is None else (_place(row), Link(row[4]))
+
+
+_AFTER = Prepared(
+    sa.select(*_PLACE, _R.link)
+    .where(_DEVICE, _R.seq > sa.bindparam("seq"), _R.seq <= sa.bindparam("ceiling"))
+    .order_by(_R.seq)
+    .limit(1)
+)
 
 
 def open_links(connection: sa.Connection, device: str) -> list[tuple[Place, Link]]:
     """Return every record of a device before which something is missing or does not fit."""
     query = sa.select(*_PLACE, _R.link).where(_R.device == device, OPEN_LINK).order_by(_R.seq)
-    return [(Place(row[0], row[1], row[2], row[3]), Link(row[4])) for row in connection.execute(query)]
+    return [(_place(row), Link(row[4])) for row in connection.execute(query)]
 
 
 def lost_spans(connection: sa.Connection, device: str) -> list[Span]:
     """Return what the device has declared lost."""
-    query = sa.select(_R.refers_to, _R.value).where(_R.device == device, IS_LOST)
-    return [(first, first + count - 1) for first, count in connection.execute(query) if count]
+    return [(first, first + count - 1) for first, count in _LOST.run(connection, device=device) if count]
+
+
+_LOST = Prepared(sa.select(_R.refers_to, _R.value).where(_DEVICE, IS_LOST))
 
 
 def set_link(connection: sa.Connection, device: str, seq: int, link: Link) -> None:
@@ -126,10 +156,12 @@ def first_in(connection: sa.Connection, device: str, floor: int, ceiling: int) -
 
 def whole_until(connection: sa.Connection, device: str, seq: int, ceiling: int) -> Place | None:
     """Return the last record of the whole stretch that begins with the stored record `seq`; None when that is not stored."""
-    trouble = sa.select(sa.func.min(_R.seq)).where(_R.device == device, _R.seq > seq, OPEN_LINK)
-    stop = connection.execute(trouble).scalar()
+    stop = _TROUBLE.run(connection, device=device, seq=seq).scalar()
     return before(connection, device, min(stop or ceiling + 1, ceiling + 1), seq)
 
 
-def _place(row: Any) -> Place | None:
-    return None if row is None else Place(row[0], row[1], row[2], row[3])
+_TROUBLE = Prepared(sa.select(sa.func.min(_R.seq)).where(_DEVICE, _R.seq > sa.bindparam("seq"), OPEN_LINK))
+
+
+def _place(row: Any) -> Place:
+    return Place(row[0], row[1], bytes(row[2]), bytes(row[3]))

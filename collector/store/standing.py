@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.ingest.evidence import Evidence
+from collector.store.prepared import Prepared
 from collector.store.tables import evidence, positions, windows
 from protocol.topics import Window
 
@@ -77,17 +78,23 @@ def _count_again(connection: sa.Connection, fingerprint: str, now_ms: int) -> bo
 
 def position(connection: sa.Connection, device: str, journal: int) -> Position | None:
     """Return the position of one journal, or None when nothing of it has been met."""
-    row = connection.execute(sa.select(positions).where(_P.device == device, _P.journal == journal)).first()
+    row = _POSITION.run(connection, device=device, journal=journal).first()
     return None if row is None else Position(*row)
+
+
+_THIS = sa.and_(_P.device == sa.bindparam("device"), _P.journal == sa.bindparam("journal"))
+_POSITION = Prepared(sa.select(positions).where(_THIS))
+_CHANGING = [name for name in positions.c.keys() if name not in ("device", "journal")]  # noqa: SIM118  # not a dict
 
 
 def save_position(connection: sa.Connection, item: Position, *, new: bool) -> None:
     """Write a position back."""
-    if new:
-        connection.execute(sa.insert(positions).values(asdict(item)))
-    else:
-        same = sa.and_(_P.device == item.device, _P.journal == item.journal)
-        connection.execute(sa.update(positions).where(same).values(asdict(item)))
+    (_NEW_POSITION if new else _SAME_POSITION).run(connection, **asdict(item))
+
+
+_NEW_POSITION = Prepared(sa.insert(positions), positions.c.keys())
+# an update keeps the names of its columns for itself: the key's parameters need names of their own
+_SAME_POSITION = Prepared(sa.update(positions).where(_THIS).values({name: sa.bindparam(f"{name}") for name in _CHANGING}), [])
 
 
 def window(connection: sa.Connection, place: Window) -> dict[str, Any] | None:
