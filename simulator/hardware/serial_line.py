@@ -1,7 +1,8 @@
 """Lines between a simulated device and its host, which can be unplugged.
 
-A line bridges the device's socket to a pseudo-terminal under a fixed name (Linux) or to one TCP client at a time (everywhere; pyserial
-opens it as `socket://`). Unplugging makes the host's open port fail as pulling the cable does; what was on its way is gone.
+A line bridges the device's socket to a pseudo-terminal under a fixed name (Linux) or to one TCP client at a time (everywhere;
+pyserial opens it as `socket://`). Unplugging makes the host's open port fail as pulling the cable does; what was on its way is
+gone.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class PtyPlug:
     """A pseudo-terminal whose slave is found under `path`."""
 
     def __init__(self, path: Path) -> None:
-        import tty  # noqa: PLC0415  # exists on POSIX only
+        import tty  # exists on POSIX only
 
         if path.exists() and not path.is_symlink():
             raise PortInUse(f"{path} exists and is not a simulated port")

@@ -1,0 +1,134 @@
+"""`python -m simulator`: a device to develop against, and the demo."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from simulator.demo.show import PAGE_PORT, show_headless, show_page
+from simulator.demo.stage import StageInUse, reset
+from simulator.device.engine import CPythonEngine, DeviceFailed, VmEngine, default_engine
+from simulator.device.simulated import SECTORS, SimulatedDevice
+from simulator.hardware.serial_line import PortInUse
+from simulator.services import ServiceFailed
+
+app = typer.Typer(help="评价器模拟器 The rating device without the hardware.", no_args_is_help=True, add_completion=False)
+KEYS_HELP = "1-5 按键 press · u 拔线 unplug · c 断电 cut power · p 插好 plug in · q 退出 quit"
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="数据目录 where the demo keeps its data")] = Path(".demo"),
+    headless: Annotated[bool, typer.Option("--headless", help="无浏览器对账 press by program and compare")] = False,
+    presses: Annotated[int, typer.Option(min=1, max=100_000, help="按键次数 presses with --headless")] = 20,
+    seed: Annotated[int, typer.Option(help="随机种子 which buttons are pressed")] = 1,
+    start_anew: Annotated[bool, typer.Option("--reset", help="清除演示数据 delete the demo's data first")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="页面端口 port of the page")] = PAGE_PORT,
+    no_open: Annotated[bool, typer.Option("--no-open", help="不打开浏览器 do not open a browser")] = False,
+) -> None:
+    """演示 One device, one window and the collection, on this machine."""
+    if start_anew:
+        reset(folder)
+    if headless:
+        raise typer.Exit(show_headless(folder.resolve(), presses, seed))
+    raise typer.Exit(show_page(folder.resolve(), open_browser=not no_open, port=port))
+
+
+@app.command()
+def device(
+    port: Annotated[
+        str,
+        typer.Option(help="路径 a path at which a pseudo-terminal appears, 或 or socket://127.0.0.1:7001"),
+    ],
+    folder: Annotated[Path, typer.Option(help="身份与闪存 where identity and flash are kept")] = Path(".device"),
+    name: Annotated[str, typer.Option("--id", help="评价器编号 device id, as on the label")] = "PJQ-SIM-1",
+    hall_key: Annotated[
+        str, typer.Option(help="大厅密钥，64 位十六进制 the hall's key, 64 hex digits; zeros suit development")
+    ] = "00" * 32,
+    sectors: Annotated[int, typer.Option(min=3, max=352, help="日志扇区 journal sectors of 30 records each")] = SECTORS,
+    engine: Annotated[str, typer.Option(help="vm (MicroPython) 或 or cpython; 默认 default: vm where there is one")] = "",
+    press: Annotated[str, typer.Option(help="自动按键 press these and go on, e.g. 1,3,5")] = "",
+) -> None:
+    """评价器 One device that runs the real firmware, for developing against.
+
+    The device appears under --port and waits for a host. It remembers everything in --folder: stop it in the middle of
+    anything and start it again, as often as you like.
+
+    Open the port with pyserial (serial_for_url), speak docs/protocol.md, or point an agent at it:
+
+        [device]
+        port = "/dev/shm/evaluator0"
+
+    While it runs, type a key and Enter: 1-5 presses a button, u unplugs the cable, c cuts the power, p plugs all in
+    again, q ends.
+    """
+    try:
+        key = bytes.fromhex(hall_key)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise typer.BadParameter("64 位十六进制 64 hex digits are expected", param_hint="--hall-key")
+    engines: dict[str, type[VmEngine] | type[CPythonEngine]] = {
+        "": default_engine(),
+        "vm": VmEngine,
+        "cpython": CPythonEngine,
+    }
+    if engine not in engines:
+        raise typer.BadParameter("vm 或 or cpython", param_hint="--engine")
+    console = Console()
+    words = {"lamps": "灯 lamps", "sound": "声 sound", "power": "电源 power", "cable": "数据线 cable"}
+
+    def tell(word: str, number: int) -> None:
+        text = f"{number:06b}" if word == "lamps" else str(number)
+        console.print(f"  {words[word]} {text}", style="dim")
+
+    simulated = SimulatedDevice(folder, name, key, port, sectors=sectors, engine=engines[engine], listener=tell)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    try:
+        simulated.plug_in()
+        console.print(f"{name} @ {simulated.line.port}  ({engines[engine].__name__})\n{KEYS_HELP}")
+        for button in press.split(",") if press else []:
+            _key(simulated, button.strip())
+        threading.Thread(target=_keyboard, args=(simulated, stopping), daemon=True).start()
+        while not stopping.wait(0.5):
+            pass
+    finally:
+        simulated.close()
+
+
+def _keyboard(simulated: SimulatedDevice, stopping: threading.Event) -> None:
+    for line in sys.stdin:
+        for key in line.strip().lower():
+            if key == "q":
+                stopping.set()
+                return
+            _key(simulated, key)
+
+
+def _key(simulated: SimulatedDevice, key: str) -> None:
+    actions = {"u": simulated.unplug, "c": simulated.cut_power, "p": simulated.plug_in}
+    if key in "12345" and key:
+        simulated.press(int(key) - 1)
+    elif key in actions:
+        actions[key]()
+    else:
+        typer.echo(f"{key!r}? {KEYS_HELP}", err=True)
+
+
+def main() -> None:
+    """Run the command; errors become one sentence and exit code 1."""
+    logging.basicConfig(level="WARNING", format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except (ServiceFailed, StageInUse, PortInUse, DeviceFailed, TimeoutError) as error:
+        typer.echo(str(error), err=True)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""The demo's page: the device to click, the window PC, the collection beside them."""
