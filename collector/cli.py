@@ -106,15 +106,15 @@ def show(console: Console, summary: dict[str, Any]) -> None:
 
     devices = Table(title="评价器 Devices", title_justify="left")
     for title in ("评价器 device", "窗口 window", "已归集至 whole up to", "缺口 gaps"):
-        devices.add_column(title)
+        devices.add_column(title, overflow="fold")
     for item in summary["devices"]:
         whole = str(item["next_seq"] - 1) if item["next_seq"] else "等待起始记录 waiting for its start"
         devices.add_row(item["device"], item["place"], whole, f"[red]{item['gaps']}[/red]" if item["gaps"] else "0")
     console.print(devices)
 
     windows = Table(title="窗口 Windows", title_justify="left")
-    for title in ("窗口 window", "代理 agent", "评价器 device", "评价器待传 at device", "代理待传 at agent"):
-        windows.add_column(title)
+    for title in ("窗口 window", "代理 agent", "评价器 device", "待传 device", "待传 agent"):
+        windows.add_column(title, overflow="fold")
     for item in summary["windows"]:
         waiting = ("-" if item[name] is None else str(item[name]) for name in ("waiting_device", "waiting_agent"))
         windows.add_row(

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 1000
 RETRY_MIN_S, RETRY_MAX_S = 0.2, 10.0
+_ABOUT_THE_DATA = (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError)
+"""Refusals that trying again cannot change; all others (disk full, locked, damaged) are about the database."""
 
 
 def now_ms() -> int:
@@ -93,7 +95,9 @@ class Pipeline:
             try:
                 taken = self._ingest.take([delivery.message for delivery in batch], now_ms())
                 break
-            except sa.exc.OperationalError as error:
+            except sa.exc.DBAPIError as error:
+                if isinstance(error, _ABOUT_THE_DATA):
+                    raise
                 self._counters.one("store_retries")
                 log.error("数据库写入失败 the database refuses a write: %s; trying again in %.1f s", error.orig, wait_s)
                 if self._stopping.wait(wait_s):
