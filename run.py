@@ -161,6 +161,7 @@ def test(arguments: list[str]) -> int:
         ("类型 types (win32)", [python, "-m", "mypy", "--platform", "win32"]),
         ("类型 types (firmware)", [python, "-m", "tools.check_firmware_types"]),
         ("生成文件 generated files", [python, "-m", "protocol.generate", "--check"]),
+        ("命令手册 command reference", [python, "-m", "tools.cli_reference", "--check"]),
         ("测试 tests", [python, "-m", "pytest", *arguments]),
     ]
     results: list[tuple[str, int, float]] = []

@@ -139,7 +139,7 @@ def start_nats(folder: Path, port: int) -> Service:
     config.write_text(
         f'server_name: "demo"\nlisten: "{HOST}:{free_port()}"\n'
         f'jetstream {{ store_dir: "{store}", max_memory_store: 64MB, max_file_store: 1GB }}\n'
-        f'mqtt {{ listen: "{HOST}:{port}" }}\n',
+        f'mqtt {{ listen: "{HOST}:{port}", ack_wait: "5s" }}\n',
         encoding="utf-8",
     )
     service = Service("broker", [nats_server(), "-c", str(config)], folder)

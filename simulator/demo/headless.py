@@ -7,6 +7,7 @@ rating shows as exactly that.
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
@@ -51,7 +52,7 @@ class Books:
         """Return the latency below which that share of the presses lies."""
         if not self.latencies_ms:
             return 0
-        return sorted(self.latencies_ms)[min(len(self.latencies_ms) - 1, int(share * len(self.latencies_ms)))]
+        return sorted(self.latencies_ms)[max(0, math.ceil(share * len(self.latencies_ms)) - 1)]
 
     def median_ms(self) -> float:
         """Return the median latency from press to stored."""
