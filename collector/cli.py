@@ -27,7 +27,7 @@ from protocol.signing import KEY_BYTES
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="归集程序 The collector of ratings")
 hall_key = typer.Typer(no_args_is_help=True, help="大厅密钥 Hall keys")
 app.add_typer(hall_key, name="hall-key")
-ConfigOption = Annotated[Path, typer.Option("--config", help="配置文件 TOML configuration file")]
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="配置文件 the configuration (TOML)")]
 ASK_S = 5.0
 
 
@@ -47,13 +47,10 @@ def run(config: ConfigOption) -> None:
 
 
 @app.command()
-def status(
-    config: ConfigOption,
-    port: Annotated[int | None, typer.Option(help="页面端口，配置为 0 时需要 port of the pages, when configured as 0")] = None,
-) -> None:
+def status(config: ConfigOption) -> None:
     """查看运行状况 Show how the running collector stands."""
-    http = configuration.load(config).http
-    show(Console(), _ask(http.host, port or http.port))
+    loaded = configuration.load(config)
+    show(Console(), _ask(loaded.http.host, loaded.http.port or _port_in_use(loaded.data_dir)))
 
 
 @hall_key.command("new")
@@ -78,6 +75,16 @@ def main() -> None:
     except CollectorError as error:
         typer.echo(str(error), err=True)
         raise SystemExit(1) from None
+
+
+def _port_in_use(data_dir: Path) -> int:
+    """Return the port that a collector configured with port 0 has picked."""
+    try:
+        return int((data_dir / configuration.PORT_FILE).read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise NotRunningError(
+            "归集程序没有运行 the collector is not running；请先启动 start it with: collector run --config FILE"
+        ) from error
 
 
 def _ask(host: str, port: int) -> dict[str, Any]:

@@ -24,6 +24,9 @@ from protocol.signing import KEY_BYTES
 
 _HALL = re.compile(r"[0-9]{6}/[A-Za-z0-9_-]{1,32}")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:([0-9]{1,5}|\*))?")
+PORT_FILE = "http-port"
+"""In the data folder: the port that the pages are on, for those who ask a collector configured with port 0."""
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 

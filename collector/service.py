@@ -16,7 +16,7 @@ from types import FrameType
 
 import uvicorn
 
-from collector.config import Config
+from collector.config import PORT_FILE, Config
 from collector.errors import ConfigError
 from collector.ingest.core import Ingest
 from collector.ingest.counters import Counters
@@ -59,6 +59,7 @@ class Service:
             pipeline = Pipeline(broker, ingest, counters, live.changed)
             server = _Server(listener, make_app(live, config.http))
             server.start()
+            (config.data_dir / PORT_FILE).write_text(str(listener.getsockname()[1]), encoding="ascii")
             pipeline.start()
             broker.start()
             self._serve(broker, config.http.host, listener.getsockname()[1])

@@ -1,3 +1,5 @@
+"""The collector's configuration and command line: every mistake is named, nothing half-starts."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""What a batch leaves in the store: once per record, gaps and breaks by name, receipts never beyond what is stored."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator

@@ -1,3 +1,5 @@
+"""The live page and its API: answers, guards, and a stream that resumes."""
+
 from __future__ import annotations
 
 import asyncio

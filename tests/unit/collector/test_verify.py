@@ -1,3 +1,5 @@
+"""Every way in which a message can be wrong has a name, and none of them becomes a rating."""
+
 from __future__ import annotations
 
 import base64
