@@ -17,7 +17,8 @@ class Buttons:
 
     def __init__(self, held: int, now: int) -> None:
         self._down = held & 31
-        self._changed = [now] * BUTTONS
+        self._changed = [now] * BUTTONS  # looked at only while a button is locked or down: ticks wrap after days
+        self._locked = 31
         self.stuck = 0
         """Bit n: button n has been down for more than 10 s."""
 
@@ -25,20 +26,22 @@ class Buttons:
         """Return the button, 0 to 4, that was pressed since the last scan, or -1. Allocates nothing."""
         pressed = -1
         changed = (mask ^ self._down) & 31
-        if not changed and not self._down:
+        if not changed and not self._down and not self._locked:
             return -1
         for n in range(BUTTONS):
             bit = 1 << n
-            held_ms = ticks.diff(now, self._changed[n])
-            if changed & bit:
-                if held_ms < LOCKOUT_MS and not self.stuck & bit:  # ticks wrap while a button is stuck for days
+            if self._locked & bit:
+                if ticks.diff(now, self._changed[n]) < LOCKOUT_MS:
                     continue
+                self._locked &= ~bit
+            if changed & bit:
                 self._changed[n] = now
+                self._locked |= bit
                 self._down ^= bit
                 if self._down & bit:
                     pressed = n if pressed == -1 else -2
                 else:
                     self.stuck &= ~bit
-            elif self._down & bit and held_ms > STUCK_MS:
+            elif self._down & bit and not self.stuck & bit and ticks.diff(now, self._changed[n]) > STUCK_MS:
                 self.stuck |= bit
         return pressed if pressed >= 0 else -1

@@ -9,6 +9,7 @@ from . import ticks, wire
 STALE_AFTER_MS = 3_600_000
 DRIFT_DIVISOR = 20_000  # the crystal is within 50 ppm: 1 ms in 20,000
 UNKNOWN = 0xFFFFFFFF
+_MOST_UTC_MS = 0xFFFFFFFFFFFFFFFF  # what a record has room for, whatever a host says
 
 
 class Clock:
@@ -56,4 +57,4 @@ class Clock:
             quality = wire.QUALITY_SYNCHRONISED
         else:
             quality = wire.QUALITY_FREE_RUNNING
-        return self._utc_ms + age_ms, uncertainty_ms, quality
+        return min(self._utc_ms + age_ms, _MOST_UTC_MS), uncertainty_ms, quality

@@ -36,8 +36,8 @@ class Device(Handler):
         self._board = board
         self._identity = identity
         self.clock = Clock(now)
-        self.journal = Journal(board.flash, identity, Signer(identity.key, identity.device))
         self._signer = Signer(identity.key, identity.device)
+        self.journal = Journal(board.flash, identity, self._signer)
         self._buttons = Buttons(board.keys(), now)
         self._feedback = Feedback(board, now)
         settings = identity.settings
@@ -53,10 +53,10 @@ class Device(Handler):
     def step(self, now: int) -> None:
         """Do everything that is due at `now`; call every few milliseconds. Allocates nothing while nothing happens."""
         self.clock.tick(now)
+        self._session.step(now)
         key = self._buttons.scan(self._board.keys(), now)
         if key >= 0:
             self._press(now, LEVELS[key])
-        self._session.step(now)
         if self._session.is_overdue(now):
             self._expire(now)
         self.link.step(now)
@@ -71,7 +71,8 @@ class Device(Handler):
         kind, flags, refers_to = session.judge(level)
         if not kind:
             return
-        seq = self._record(kind, level, flags, 0, refers_to, session.open_ms(now), session.evaluation, session.digest)
+        value = session.open_ms(now) if kind == wire.KIND_RATING else 0
+        seq = self._record(kind, level, flags, 0, refers_to, value, session.evaluation, session.digest)
         if not seq:
             self._feedback.refuse(now)
             return
@@ -150,7 +151,9 @@ class Device(Handler):
         return wire.ERROR_UNKNOWN_TYPE
 
     def unreadable(self, first_seq: int, count: int) -> None:
-        """Record, once per boot, that these records can no longer be read."""
+        """Record, once per boot, that these records can no longer be read, unless the collector has them anyway."""
+        if first_seq + count <= self.journal.receipt_seq:
+            return
         if (first_seq, count) not in self._reported and self._record(wire.KIND_LOST, refers_to=first_seq, value=count):
             self._reported.append((first_seq, count))
 
@@ -180,6 +183,7 @@ class Device(Handler):
         """Hear that the host has records before `next_seq` durably; that releases them only where provisioned so."""
         if self._release_on_ack:
             self.journal.release(next_seq)
+            self._has_room_again()
 
     def _open(self, now: int, evaluation: bytes, digest: bytes, timeout_ms: int, language: int) -> int:
         session = self._session
@@ -187,11 +191,12 @@ class Device(Handler):
             return wire.ERROR_VALUE
         if session.knows(evaluation):
             return 0
-        if session.state == wire.STATE_OPENED and not self._cancelled(wire.CANCEL_SUPERSEDED):
-            return self._refusal()
-        if not self.journal.free():
+        opened = session.state == wire.STATE_OPENED
+        if not self.journal.has_room(2 if opened else 1):
             self._condition(wire.CONDITION_JOURNAL_FULL, True)
             return wire.ERROR_JOURNAL_FULL  # better said now than to the citizen's finger
+        if opened and not self._cancelled(wire.CANCEL_SUPERSEDED):
+            return self._refusal()
         session.open(now, evaluation, digest, timeout_ms)
         self._feedback.invite(now, language)
         return 0
@@ -220,7 +225,7 @@ class Device(Handler):
         taken = genuine and self.journal.receipt(next_seq, record_mac)
         self._condition(wire.CONDITION_RECEIPT_REFUSED, not taken)
         if taken:
-            self._condition(wire.CONDITION_JOURNAL_FULL, not self.journal.free())
+            self._has_room_again()
         return 0 if taken else wire.ERROR_RECEIPT
 
     def _sign_in(self, staff: bytes) -> int:
@@ -248,6 +253,10 @@ class Device(Handler):
             self._paused = paused
             self._condition(wire.CONDITION_PAUSED, paused)
         return 0
+
+    def _has_room_again(self) -> None:
+        if self._conditions & wire.CONDITION_JOURNAL_FULL and self.journal.has_room(1):
+            self._condition(wire.CONDITION_JOURNAL_FULL, False)
 
     def _refusal(self) -> int:
         if self._conditions & wire.CONDITION_JOURNAL_FULL:

@@ -53,6 +53,7 @@ class Feedback:
     def uninvite(self) -> None:
         """Stop asking; thanks that are under way go on."""
         self._inviting = False
+        self.language = 0
 
     def thank(self, now: int) -> None:
         """Say thanks; call only when the record is durable."""
@@ -78,6 +79,7 @@ class Feedback:
         if self._thanking:
             if passed_ms >= _FLASH_MS * _FLASHES:
                 self._thanking = False
+                self.language = 0  # the next citizen may speak another one
                 self._since = now
             elif passed_ms // _FLASH_MS % 2 == 0:
                 mask |= ALL

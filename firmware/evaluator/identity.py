@@ -7,6 +7,8 @@ journals ever begun, outside the journal itself: a journal that is lost must not
 import json
 import os
 
+_MOST_JOURNALS = 1024  # record numbers have 32 bits, and each journal begins 2**22 after the one before
+
 
 class NotProvisioned(Exception):
     """There is no identity file, or it cannot be one; the device must not take presses."""
@@ -24,6 +26,8 @@ class Identity:
             self.key = bytes.fromhex(self._facts["key"])
             self.journals = int(self._facts["journals"])
             self.settings = self._facts.get("settings", {})
+            for value in self.settings.values():
+                int(value)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise NotProvisioned(path, error)  # noqa: B904  # MicroPython has no `raise … from`
         if not 0 < len(self.device) <= 16 or len(self.key) != 32:
@@ -32,6 +36,8 @@ class Identity:
     def begin_journal(self) -> int:
         """Count one more journal, durably, and return its number from 0."""
         number = self.journals
+        if not 0 <= number < _MOST_JOURNALS:
+            raise NotProvisioned(self._path, "all record numbers of this device id are used up")
         self._facts["journals"] = number + 1
         fresh = self._path + ".new"
         with open(fresh, "w") as file:

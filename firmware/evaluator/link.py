@@ -21,7 +21,8 @@ RETRY_MOST_MS = 5_000
 _HEAD_BYTES = 3
 _READ_BYTES = 64
 _MOST_WINDOW = 32
-_MOST_UNREADABLE = 64  # numbers looked at in one step to find the end of an unreadable stretch
+_FROM_DEVICE = 0x40  # message types from here on are those that a device sends
+_MOST_UNREADABLE = 16  # numbers looked at in one step to find the end of an unreadable stretch
 
 
 class Handler:
@@ -65,7 +66,9 @@ class Link:
         self._started = False
         self._heard = 0
         self._window = 1
-        self._ack_seq = self._send_seq = self._sent_most = 0
+        self._ack_seq = self._send_seq = 0
+        self._top_seq = 0  # first record not yet sent in this conversation
+        self._sent_most = 0  # the same since boot
         self._wait_since = 0
         self._retry_ms = RETRY_FIRST_MS
         self._timed_seq = 0  # the record whose round trip is being measured, 0 for none
@@ -149,10 +152,12 @@ class Link:
         try:
             self._dispatch(now, message, correlation, payload)
         except wire.WireError as error:
-            if self.talking:
+            if self.talking or message == wire.HELLO:
                 self._error(now, correlation, error.code, message, 0)
 
     def _dispatch(self, now: int, message: int, correlation: int, payload: memoryview) -> None:
+        if message >= _FROM_DEVICE:
+            return  # our own words: a terminal that echoes. To answer would never end
         if message == wire.HELLO:
             self._hello(now, correlation, payload)
             return
@@ -174,18 +179,20 @@ class Link:
         if code == 0:
             self.write(now, wire.DONE, correlation, 0)
         elif code > 0:
-            self._error(now, correlation, code, message, 0)
+            detail = self._journal.fault_sector if code == wire.ERROR_JOURNAL_FAULT else 0
+            self._error(now, correlation, code, message, detail)
 
     def _hello(self, now: int, correlation: int, payload: memoryview) -> None:
         version_min, version_max, _hash, session, window = wire.unpack_hello(payload)
+        self.talking = self._started = False  # whatever was before is over, also when this one is refused
         version = min(version_max, wire.PROTOCOL_VERSION)
         if version < max(version_min, wire.OLDEST_PROTOCOL_VERSION):
             detail = wire.OLDEST_PROTOCOL_VERSION << 8 | wire.PROTOCOL_VERSION
             self._error(now, correlation, wire.ERROR_VERSION, wire.HELLO, detail)
             return
         self.talking = True
-        self._started = False
         self._heard = now
+        self._trip_ms = 0
         self._window = min(max(window, 1), _MOST_WINDOW)
         end = self._handler.hello_answer(self.payload(), version, session)
         self.write(now, wire.HELLO_ANSWER, correlation, end)
@@ -209,20 +216,22 @@ class Link:
 
     def _start(self, now: int, next_seq: int) -> None:
         journal = self._journal
-        self._ack_seq = self._send_seq = min(max(next_seq, journal.oldest_seq), journal.next_seq)
+        self._ack_seq = self._send_seq = self._top_seq = min(max(next_seq, journal.oldest_seq), journal.next_seq)
         self._started = True
         self._retry_ms = RETRY_FIRST_MS
         self._timed_seq = 0
         self._wait_since = now
+        self._retry_ms = RETRY_FIRST_MS
 
     def _acknowledged(self, now: int, next_seq: int) -> None:
-        if not self._started or not self._ack_seq < next_seq <= self._send_seq:
+        if not self._started or not self._ack_seq < next_seq <= self._top_seq:
             return
         if self._timed_seq and next_seq > self._timed_seq:
             trip_ms = ticks.diff(now, self._timed_at)
             self._trip_ms = trip_ms if not self._trip_ms else (7 * self._trip_ms + trip_ms) // 8
             self._timed_seq = 0
         self._ack_seq = next_seq
+        self._send_seq = max(self._send_seq, next_seq)  # it may be for a sending before the last going back
         self._wait_since = now
         self._handler.acknowledged(next_seq)
         self._retry_ms = min(max(RETRY_FIRST_MS, 4 * self._trip_ms), RETRY_MOST_MS)
@@ -246,8 +255,7 @@ class Link:
                 self.resent += 1
             elif not self._timed_seq:
                 self._timed_seq, self._timed_at = seq, now
-            self._send_seq = seq + 1
-            self._sent_most = max(self._sent_most, self._send_seq)
+            self._sent(seq + 1)
             self.write(now, wire.RECORD_MESSAGE, 0, wire.RECORD_BYTES)
         else:
             self._skip(now, seq)
@@ -260,5 +268,10 @@ class Link:
                 break
             count += 1
         self._handler.unreadable(seq, count)
-        self._send_seq = seq + count
+        self._sent(seq + count)
         self.write(now, wire.UNREADABLE, 0, wire.pack_unreadable(self.payload(), 0, seq, count))
+
+    def _sent(self, next_seq: int) -> None:
+        self._send_seq = next_seq
+        self._top_seq = max(self._top_seq, next_seq)
+        self._sent_most = max(self._sent_most, next_seq)

@@ -24,6 +24,8 @@ class Session:
         """The evaluation that ended last, so that a repeated request is recognised."""
         self._since = 0
         self._timeout_ms = 0
+        self._opened_at = 0
+        self._overdue = False
         self._rating_seq = 0
         self._rating_level = 0
         self._extras = 0
@@ -35,19 +37,27 @@ class Session:
         self.evaluation = evaluation
         self.digest = digest
         self._timeout_ms = timeout_ms
-        self._since = now
+        self._overdue = False
+        self._since = self._opened_at = now
 
     def knows(self, evaluation: bytes) -> bool:
         """Tell whether this is the evaluation at hand or the one before: a repeated request."""
         return evaluation in (self.evaluation, self.ended)
 
     def open_ms(self, now: int) -> int:
-        """Return how long the evaluation has been open."""
-        return ticks.diff(now, self._since) if self.state == wire.STATE_OPENED else 0
+        """Return how long ago the evaluation at hand was opened, 0 without one."""
+        if self.evaluation == NOBODY:
+            return 0
+        passed_ms = ticks.diff(now, self._opened_at)
+        return max(passed_ms, self._timeout_ms) if self._overdue else passed_ms
 
     def is_overdue(self, now: int) -> bool:
         """Tell whether the open evaluation has run out of time."""
-        return self.state == wire.STATE_OPENED and ticks.diff(now, self._since) >= self._timeout_ms
+        if self.state != wire.STATE_OPENED:
+            return False
+        if not self._overdue:  # once is enough: without room for its record it may stay so until ticks wrap
+            self._overdue = ticks.diff(now, self._since) >= self._timeout_ms
+        return self._overdue
 
     def close(self) -> None:
         """End the evaluation without a rating (expired or cancelled, as recorded)."""
