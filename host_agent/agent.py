@@ -3,10 +3,16 @@
 Everything that happens elsewhere (port threads, MQTT client, HTTP requests) is posted here as a callable. Each turn of the loop
 runs what was posted, makes all records that came in durable in one transaction, and only then acknowledges them to the
 device and publishes them: a record that has been acknowledged survives whatever comes.
+
+Two kinds of failure are expected here. An exception of a caller's request goes back to the caller. A database that cannot be
+written (disk full) is a state: nothing is acknowledged, and when it can be written again the device is asked for everything
+from the first record that is not durable. Anything else is a bug and ends the process: to go on after an event was lost
+half-way could acknowledge a record that was never stored, and a restarted agent begins from what is durable.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import sqlite3
@@ -16,12 +22,14 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from typing import TypeVar
 
 from host_agent import AGENT_VERSION
 from host_agent.config import Config
 from host_agent.desk import Desk
+from host_agent.errors import RequestError
 from host_agent.instant import Instant, read_clocks
 from host_agent.link.attachment import Attachment
 from host_agent.link.conversation import (
@@ -29,6 +37,7 @@ from host_agent.link.conversation import (
     Answered,
     Event,
     Identified,
+    LinkState,
     Received,
     Refused,
     Reported,
@@ -36,6 +45,8 @@ from host_agent.link.conversation import (
     Silent,
     Skipped,
 )
+from host_agent.link.handover import Handover
+from host_agent.report import StatusReport
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.outbox import Outbox
@@ -52,43 +63,20 @@ LONGEST_WAIT_S = 1.0
 PURGE_EVERY_S = 6 * 3600.0
 MOST_PER_TURN = 500
 STORE_RETRY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class StatusReport:
-    """What a person or a program may know of the agent; never a level."""
-
-    agent: str
-    window: str
-    link: str
-    port: str | None
-    link_trouble: str | None
-    device: str | None
-    firmware: str | None
-    boot: int | None
-    release_on_ack: bool
-    staff: str | None
-    paused: bool
-    conditions: list[str]
-    journal_waiting: int | None
-    journal_free: int | None
-    broker_connected: bool
-    broker_trouble: str | None
-    store_trouble: str | None
-    outbox_to_send: int
-    outbox_sent: int
-    oldest_waiting_ms: int | None
-    counters: dict[str, int]
+STORE_CALM_S = 10.0
+"""The database is said to be well again after this long without a failure; one that fails now and then is told once."""
 
 
 class Agent:
-    """Runs in `run` until `stop`; `call` is the door for other threads."""
+    """Runs in `run` until `stop`, in the thread that made it; `call` is the door for other threads."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._inbox: queue.SimpleQueue[Callable[[Instant], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._writer = Writer(config.data_dir)  # StoreError before anything is started
+        self._ended = threading.Event()
+        broker, window = config.broker(), config.window()  # ConfigError and StoreError before anything is started
+        self._writer = Writer(config.data_dir)
         self._outbox = Outbox(self._writer)
         self._attachment = Attachment(
             config.device.port,
@@ -100,21 +88,25 @@ class Agent:
         )
         self._desk = Desk(self._attachment, EvaluationStore(self._writer))
         self._publisher = Publisher(
-            config.broker(),
+            broker,
             f"hcp-agent-{self._installation()}",
-            config.window(),
+            window,
             self._outbox,
             self._inbox.put,
             self._hand_receipt,
+            read_clocks(),
         )
         self._batch: list[tuple[Record, bytes]] = []
         self._skipped_to = 0
         self._next_seq = 0
         self._device: HelloAnswer | None = None
+        self._unmet: HelloAnswer | None = None
+        """A device that has said who it is, and has to be looked up in the database when that is possible."""
         self._status: Status | None = None
-        self._receipts_asked: set[int] = set()
+        self._handover = Handover()
         self._store_trouble: str | None = None
-        self._store_retry_s = 0.0
+        self._store_told = False
+        self._store_retry_s = self._store_calm_s = 0.0
         self._purge_s = 0.0
         self._counters: Counter[str] = Counter()
 
@@ -127,17 +119,22 @@ class Agent:
         def run(now: Instant) -> None:
             if not future.set_running_or_notify_cancel():
                 return
+            if self._ended.is_set():
+                future.set_exception(RequestError(503, "stopping", "代理程序正在停止 the agent is stopping; try again later"))
+                return
             try:
                 future.set_result(what(self._desk, now))
             except Exception as error:
                 future.set_exception(error)
 
         self._inbox.put(run)
+        if self._ended.is_set():
+            self._drain()
         return future
 
     def status(self) -> Future[StatusReport]:
         """Ask for the agent's status."""
-        return self.call(lambda _desk, _now: self._report())
+        return self.call(lambda _desk, now: self._report(now))
 
     def stop(self) -> None:
         """Make `run` return; from any thread or signal handler."""
@@ -148,47 +145,66 @@ class Agent:
 
     def run(self) -> None:
         """Work until `stop`; everything is durable when this returns."""
-        now = read_clocks()
-        self._publisher.start(now)
         try:
+            self._publisher.start(read_clocks())
             while not self._stopping.is_set():
                 self._turn()
         finally:
             self._attachment.close()
             self._publisher.stop(read_clocks())
+            self._ended.set()
+            self._drain()
             self._writer.close()
 
+    def _drain(self) -> None:
+        """Answer who still asks: what was posted is refused or, for a port or connection that is closed, does nothing."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._inbox.get_nowait()(read_clocks())
+
     def _turn(self) -> None:
-        try:
-            self._run_posted()
-            now = read_clocks()
-            if self._store_trouble is not None:
-                self._batch.clear()  # not acknowledged: the device has it still
-                self._skipped_to = 0
-                if now.mono_s >= self._store_retry_s:
-                    self._start_over(now)
-            if self._store_trouble is None:
-                self._commit(now)
-                self._publisher.step(now)
-                self._purge(now)
-            self._attachment.step(now)
-        except sqlite3.Error as error:
-            if self._store_trouble is None:
-                log.error("数据库无法写入 the database cannot be written: %s; check disk space and permissions", error)
-            self._store_trouble = str(error)
-            self._store_retry_s = time.monotonic() + STORE_RETRY_S
-            self._counters["store_failures"] += 1
+        self._run_posted()
+        now = read_clocks()
+        self._guarded(self._keep, now)
+        self._guarded(self._attachment.step, now)
 
     def _run_posted(self) -> None:
         wait_s = min(self._deadline_s() - time.monotonic(), LONGEST_WAIT_S)
         try:
             todo = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
-            todo(read_clocks())
+            self._guarded(todo, read_clocks())
             for _ in range(MOST_PER_TURN):
-                todo = self._inbox.get_nowait()
-                todo(read_clocks())
+                self._guarded(self._inbox.get_nowait(), read_clocks())
         except queue.Empty:
             pass
+
+    def _keep(self, now: Instant) -> None:
+        """Make durable what came in, and move what is durable on."""
+        if self._store_trouble is not None:
+            self._batch.clear()  # not acknowledged: the device has it still
+            self._skipped_to = 0
+            if now.mono_s < self._store_retry_s:
+                return
+            self._start_over(now)
+        self._commit(now)
+        self._publisher.step(now)
+        self._purge(now)
+        if self._store_told and now.mono_s >= self._store_calm_s:
+            self._store_told = False
+            log.info("数据库恢复正常 the database can be written again")
+
+    def _guarded(self, what: Callable[[Instant], None], now: Instant) -> None:
+        """Do it; a database that fails is noted, and tried again later."""
+        try:
+            what(now)
+        except sqlite3.Error as error:
+            if not self._store_told:
+                log.error("数据库无法写入，请检查磁盘空间和权限 the database cannot be written: %s; check the disk", error)
+            self._store_told = True
+            self._store_trouble = str(error)
+            self._store_retry_s = time.monotonic() + STORE_RETRY_S
+            self._store_calm_s = time.monotonic() + STORE_CALM_S
+            self._counters["store_failures"] += 1
 
     def _deadline_s(self) -> float:
         other_s = self._publisher.deadline_s() if self._store_trouble is None else self._store_retry_s
@@ -201,7 +217,7 @@ class Agent:
         batch, self._batch = self._batch, []
         device, next_seq = self._device.device, self._next_seq
         with self._writer.transaction() as connection:
-            self._outbox.accept(connection, device, batch, now.utc_ms)
+            self._outbox.accept(connection, device, batch, now.utc_ms, self._device.next_seq)
             self._outbox.advance(connection, device, next_seq)
             changed = self._desk.recorded(connection, [record for record, _ in batch], now)
         self._skipped_to = 0
@@ -216,13 +232,10 @@ class Agent:
         with self._writer.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO facts (name, value) VALUES ('store_tried', ?)", (str(now.utc_ms),))
         self._store_trouble = None
-        log.info("数据库恢复正常 the database can be written again")
-        if self._device is not None and self._attachment.conversation is not None and self._attachment.is_talking:
-            row = self._writer.connection.execute(
-                "SELECT next_seq FROM devices WHERE device = ?", (self._device.device,)
-            ).fetchone()
-            self._next_seq = max(int(row[0]) if row else 0, self._device.oldest_seq)
-            self._attachment.conversation.start(self._next_seq, now)
+        if self._unmet is not None:
+            self._meet(now)
+        elif self._device is not None and self._attachment.conversation is not None and self._attachment.is_talking:
+            self._next_seq = self._attachment.conversation.start(self._outbox.next_seq(self._device.device), now)
 
     def _purge(self, now: Instant) -> None:
         if now.mono_s >= self._purge_s:
@@ -232,29 +245,32 @@ class Agent:
     # --- what the conversation says --------------------------------------------------------------------------
 
     def _event(self, event: Event, now: Instant) -> None:
+        # guarded one by one: the other events of the same bytes are not lost with this one
+        self._guarded(partial(self._take, event), now)
+
+    def _take(self, event: Event, now: Instant) -> None:
         match event:
             case Received(record, raw):
                 self._batch.append((record, raw))
                 self._next_seq = record.seq + 1
-            case Skipped(first_seq, count):
-                log.error("评价器有 %d 条记录已无法读取 records %d.. cannot be read any more", count, first_seq)
-                self._counters["unreadable"] += count
+            case Skipped(first_seq, count, was_released):
+                if was_released:
+                    log.warning("评价器已释放 %d 条记录（已归集） released before they came here: %d..", count, first_seq)
+                else:
+                    log.error("评价器有 %d 条记录已无法读取 records cannot be read any more: %d..", count, first_seq)
+                self._counters["released" if was_released else "unreadable"] += count
                 self._next_seq = self._skipped_to = first_seq + count
             case Identified(answer):
                 self._identified(answer, now)
             case Reported(status):
                 self._reported(status, now)
             case Answered():
-                if event.correlation in self._receipts_asked:
-                    self._receipts_asked.discard(event.correlation)
-                    self._receipt_answered(event)
-                else:
-                    self._desk.answered(event, now)
+                self._answered(event, now)
             case Alarmed(error):
                 log.error("评价器报警 the device reports %s (%d); call the technician", error.code.name, error.detail)
                 self._counters[f"alarm_{error.code.name.lower()}"] += 1
             case Said(text):
-                log.info("device: %s", text.text)
+                log.info("device: %s", "".join(one if one.isprintable() else "?" for one in text.text))
             case Silent():
                 log.warning("评价器无应答，正在重新呼叫 the device is silent; saying hello again")
                 self._counters["silences"] += 1
@@ -263,6 +279,7 @@ class Agent:
                 self._device_lost(now)
 
     def _identified(self, answer: HelloAnswer, now: Instant) -> None:
+        self._unmet = answer
         expected = self._config.device.id
         if expected is not None and answer.device != expected:
             log.warning(
@@ -271,27 +288,28 @@ class Agent:
                 answer.device,
             )
             self._counters["unexpected_device"] += 1
+        if self._store_trouble is None:
+            self._meet(now)
+
+    def _meet(self, now: Instant) -> None:
+        """Look up the device that has said who it is, and begin with it."""
+        answer, conversation = self._unmet, self._attachment.conversation
+        assert answer is not None  # noqa: S101  # the callers have looked
+        if conversation is None or conversation.state is not LinkState.IDENTIFIED:
+            self._unmet = None  # gone again
+            return
         self._commit(now)  # what the device before this one still had in the batch
+        next_seq, went_back = self._outbox.meet(answer, now.utc_ms)
+        self._unmet = None
         self._device = answer
         self._status = None
-        next_seq = self._outbox.meet(answer, now.utc_ms)
-        if next_seq > answer.next_seq:
-            log.error(
-                "评价器 %s 的编号倒退（%d → %d），全部重新读取 its numbers went back; everything is read again",
-                answer.device,
-                next_seq,
-                answer.next_seq,
-            )
+        if went_back:
+            log.error("评价器 %s 的编号倒退，全部重新读取 its numbers went back; everything is read again", answer.device)
             self._counters["numbers_went_back"] += 1
-            next_seq = 0
-        conversation = self._attachment.conversation
-        assert conversation is not None  # noqa: S101  # it has just spoken
-        conversation.start(next_seq, now)
-        self._next_seq = max(next_seq, answer.oldest_seq)
+        self._next_seq = conversation.start(next_seq, now)
         log.info("评价器 device %s firmware %s at %s", answer.device, answer.firmware, self._attachment.port_name)
-        receipt = self._outbox.last_receipt(answer.device)
-        if receipt is not None and receipt.next_seq > answer.receipt_seq:
-            self._receipts_asked.add(self._attachment.request(receipt, now))
+        self._handover.met(self._outbox.last_receipt(answer.device))
+        self._offer_receipt(answer.receipt_seq, answer.next_seq, now)
         self._desk.connected(now)
         self._publisher.device_changed(
             DeviceState(
@@ -307,30 +325,37 @@ class Agent:
         if self._status is not None and status.conditions != self._status.conditions:
             log.warning("评价器状态 device conditions: %s", _words(status) or "正常 none")
         self._status = status
+        self._offer_receipt(status.receipt_seq, status.next_seq, now)
         self._publisher.journal_changed(max(0, status.next_seq - self._next_seq), status.free)
         if not self._batch:
             self._desk.reported(status, self._next_seq, now)
 
-    def _hand_receipt(self, device: str, receipt: Receipt) -> None:
-        if self._device is not None and self._device.device == device and self._attachment.is_talking:
-            self._receipts_asked.add(self._attachment.request(receipt, read_clocks()))
+    def _hand_receipt(self, device: str, receipt: Receipt, now: Instant) -> None:
+        if self._device is not None and self._device.device == device and self._handover.came(receipt):
+            self._offer_receipt(0, self._next_seq, now)
 
-    def _receipt_answered(self, answer: Answered) -> None:
-        if answer.error is not None:
-            self._counters["receipts_refused_by_device"] += 1
+    def _offer_receipt(self, receipt_seq: int, next_seq: int, now: Instant) -> None:
+        if self._attachment.is_talking:
+            self._handover.offer(receipt_seq, next_seq, lambda receipt: self._attachment.request(receipt, now))
+
+    def _answered(self, answer: Answered, now: Instant) -> None:
+        if not self._handover.answered(answer, self._next_seq, lambda receipt: self._attachment.request(receipt, now)):
+            self._desk.answered(answer, now)
+        elif answer.error is not None:
             log.error(
                 "评价器拒绝回执，密钥可能不符 the device refuses a receipt (%s): is its key the hall's?", answer.error.name
             )
 
     def _device_lost(self, now: Instant) -> None:
-        self._receipts_asked.clear()
+        self._handover.lost()
+        self._unmet = None
         self._status = None
         self._desk.disconnected(now)
         self._publisher.device_changed(None, now)
 
     # --- reports ---------------------------------------------------------------------------------------------
 
-    def _report(self) -> StatusReport:
+    def _report(self, now: Instant) -> StatusReport:
         waiting = self._outbox.waiting()
         device, status = self._device if self._attachment.is_talking else None, self._status
         counters = dict(self._counters)
@@ -339,6 +364,7 @@ class Agent:
             counters |= {f"line_damaged_{reason}": count for reason, count in line.pop("damaged").items()}
             counters |= {f"line_{name}": count for name, count in line.items()}
         counters |= {"published": self._publisher.published, "receipts_refused": self._publisher.refused_receipts}
+        counters["receipts_refused_by_device"] = self._handover.refused
         return StatusReport(
             agent=AGENT_VERSION,
             window=self._config.window().path,
@@ -355,11 +381,11 @@ class Agent:
             journal_waiting=max(0, status.next_seq - status.receipt_seq) if status else None,
             journal_free=status.free if status else None,
             broker_connected=self._publisher.is_connected,
-            broker_trouble=None if self._publisher.is_connected else self._publisher.trouble,
+            broker_trouble=self._publisher.trouble,
             store_trouble=self._store_trouble,
             outbox_to_send=waiting.to_send,
             outbox_sent=waiting.sent,
-            oldest_waiting_ms=waiting.oldest_ms,
+            oldest_waiting_ms=waiting.oldest_for_ms(now.utc_ms),
             counters={name: count for name, count in sorted(counters.items()) if count},
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import urllib.error
@@ -39,14 +40,17 @@ def run(config: ConfigOption) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
+    os.umask(0o077)  # the database holds ratings: not for whoever else works at this PC
     agent = Agent(settings)
     server = ApiServer(agent, settings.data_dir, settings.api.port, settings.api.origins)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: agent.stop())
     server.start()
     typer.echo(f"ready {server.url}")
-    agent.run()
-    server.stop()
+    try:
+        agent.run()
+    finally:
+        server.stop()
 
 
 @app.command()
@@ -56,6 +60,8 @@ def status(config: ConfigOption) -> None:
     console = Console()
     try:
         report = _ask(settings.data_dir)
+    except PermissionError as error:
+        raise AgentError(f"无权读取令牌文件 no right to read {error.filename}; run this as the agent's account") from error
     except (OSError, ValueError) as error:
         raise AgentError("代理程序未运行，请先启动 the agent is not running; start it: agent run --config …") from error
     console.print(_table(report))
@@ -66,7 +72,8 @@ def status(config: ConfigOption) -> None:
 def _ask(folder: Path) -> dict[str, Any]:
     port = (folder / PORT_FILE).read_text(encoding="ascii").strip()
     token = (folder / TOKEN_FILE).read_text(encoding="ascii").strip()
-    request = urllib.request.Request(f"http://{HOST}:{port}/v1/status", headers={"Authorization": f"Bearer {token}"})  # a fixed http address
+    address = f"http://{HOST}:{port}/v1/status"
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})  # http, on loopback
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
         report: dict[str, Any] = json.load(answer)
         return report
@@ -84,13 +91,18 @@ def _table(report: dict[str, Any]) -> Table:
         ("评价器剩余 room in the device", _number(report["journal_free"])),
         ("待发送 to send", str(report["outbox_to_send"])),
         ("已发送待回执 sent, no receipt yet", str(report["outbox_sent"])),
-        ("消息服务器 broker", "已连接 connected" if report["broker_connected"] else str(report["broker_trouble"])),
+        ("消息服务器 broker", _broker(report)),
         ("数据库 database", report["store_trouble"] or "正常 good"),
         ("计数 counters", ", ".join(f"{name} {count}" for name, count in report["counters"].items()) or "—"),
     )
     for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def _broker(report: dict[str, Any]) -> str:
+    connected = "已连接 connected " if report["broker_connected"] else ""
+    return f"{connected}{report['broker_trouble'] or ''}".strip()
 
 
 def _number(value: int | None) -> str:

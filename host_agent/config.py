@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import ssl
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -53,7 +54,7 @@ class DeviceConfig(_Section):
 class MqttConfig(_Section):
     """How to reach the broker. TLS is used when `tls` is true or a `ca_file` is named."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     protocol: Literal["3.1.1", "5"] = "3.1.1"
     username: str | None = None
@@ -119,11 +120,20 @@ class Config(BaseSettings):
             protocol=self.mqtt.protocol,
             username=self.mqtt.username,
             password=password,
-            uses_tls=self.mqtt.tls or self.mqtt.ca_file is not None,
-            ca_file=self.mqtt.ca_file,
-            cert_file=self.mqtt.cert_file,
-            key_file=self.mqtt.key_file,
+            tls=self._tls(),
         )
+
+    def _tls(self) -> ssl.SSLContext | None:
+        mqtt = self.mqtt
+        if not mqtt.tls and mqtt.ca_file is None:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=mqtt.ca_file)
+            if mqtt.cert_file is not None:
+                context.load_cert_chain(mqtt.cert_file, mqtt.key_file)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"证书无法使用 the certificates under mqtt cannot be used: {error}") from error
+        return context
 
 
 def load(path: Path) -> Config:

@@ -10,11 +10,11 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from sqlite3 import Connection
+from sqlite3 import Connection, Error
 from typing import Any, TypeVar
 
 from host_agent.errors import RequestError
-from host_agent.evaluations import Evaluation, EvaluationState
+from host_agent.evaluations import Evaluation
 from host_agent.instant import Instant
 from host_agent.link.attachment import Attachment
 from host_agent.link.conversation import Answered
@@ -57,6 +57,8 @@ class Desk:
         self._store = store
         self._asked: dict[int, Callable[[Answered, Instant], None]] = {}
         self._unfinished = {evaluation.id: evaluation for evaluation in store.unfinished()}
+        self._opening: set[str] = set()
+        """Evaluations whose opening the device has not answered yet."""
         self._waiters: dict[str, list[Future[Evaluation]]] = {}
         self.staff: str | None = None
         self.paused: PauseReason | None = None
@@ -67,7 +69,11 @@ class Desk:
     def open(
         self, case: Case, timeout_ms: int, language: Language, key: str | None, staff: str | None, now: Instant
     ) -> Future[Evaluation]:
-        """Open one evaluation; the same `key` again returns the same evaluation, with another case it is refused."""
+        """Open one evaluation; the same `key` again returns the same evaluation, with another case it is refused.
+
+        A member of staff who is named and does not serve here yet is signed in first, so that the rating is theirs; if the
+        device does not take that, it is not asked to open.
+        """
         future: Future[Evaluation] = Future()
         known = self._store.by_key(key) if key is not None else None
         if known is not None:
@@ -76,13 +82,13 @@ class Desk:
             future.set_result(self._unfinished.get(known.id, known))
             return future
         self._must_be_talking()
-        if staff is not None and staff != self.staff:
-            self.sign_in(staff, now)
+        serves = staff or self.staff
         evaluation = Evaluation(
-            id=uuid.uuid4().hex, case=case, timeout_ms=timeout_ms, created_ms=now.utc_ms, key=key, staff=self.staff
+            id=uuid.uuid4().hex, case=case, timeout_ms=timeout_ms, created_ms=now.utc_ms, key=key, staff=serves
         )
         self._store.add(evaluation)
         self._unfinished[evaluation.id] = evaluation
+        self._opening.add(evaluation.id)
         binary = bytes.fromhex(evaluation.id)
         message = Open(
             evaluation=binary,
@@ -92,19 +98,28 @@ class Desk:
         )
 
         def answered(answer: Answered, then: Instant) -> None:
+            self._opening.discard(evaluation.id)
             current = self._unfinished.get(evaluation.id)
             if current is None:  # its record came before the answer
-                current = self.get(evaluation.id)
-            elif answer.gave_up or answer.error is not None:
-                self._change(current.failed(_word(answer), then.utc_ms))
-                _refuse(future, answer)
-                return
+                _resolve(future, self.get(evaluation.id))
+            elif _is_done(answer):
+                current = self._unfinished[evaluation.id] = current.opened()
+                _resolve(future, current)
             else:
-                current = current.opened()
-                self._change(current)
-            _resolve(future, current)
+                _refuse(future, answer)
+                self._change(current.failed(_word(answer), then.utc_ms))
 
-        self._ask(message, answered, now)
+        def signed_in(answer: Answered, then: Instant) -> None:
+            if _is_done(answer):
+                self.staff = serves
+                self._ask(message, answered, then)
+            else:
+                answered(answer, then)
+
+        if serves is not None and serves != self.staff:
+            self._ask(SignIn(staff=serves), signed_in, now)
+        else:
+            self._ask(message, answered, now)
         return future
 
     def cancel(self, evaluation_id: str, now: Instant) -> Future[Evaluation]:
@@ -117,7 +132,7 @@ class Desk:
         self._must_be_talking()
 
         def answered(answer: Answered, _then: Instant) -> None:
-            if answer.gave_up or answer.error is not None:
+            if not _is_done(answer):
                 _refuse(future, answer)
             elif self.get(evaluation_id).state.is_final:
                 _resolve(future, self.get(evaluation_id))
@@ -190,8 +205,14 @@ class Desk:
     def disconnected(self, now: Instant) -> None:
         """Fail what the device will not answer any more."""
         asked, self._asked = self._asked, {}
+        trouble: Error | None = None
         for correlation, handler in asked.items():
-            handler(Answered(correlation, None, gave_up=True), now)
+            try:
+                handler(Answered(correlation, None, gave_up=True), now)
+            except Error as error:  # each caller gets an answer, whatever the database says to the one before
+                trouble = error
+        if trouble is not None:
+            raise trouble
 
     def recorded(self, connection: Connection, records: Sequence[Record], now: Instant) -> list[Evaluation]:
         """End evaluations as the records say, inside the transaction that stores the records; return what changed."""
@@ -215,7 +236,10 @@ class Desk:
                 _resolve(future, evaluation)
 
     def reported(self, status: Status, next_seq: int, now: Instant) -> None:
-        """Find evaluations that the device does not know any more, once all its records are here."""
+        """Find evaluations that the device does not know any more, once all its records are here.
+
+        Whether an evaluation that was being opened when an earlier agent ended was opened is seen here too.
+        """
         if self._adopts:
             self._adopts = False
             if not self._asked:  # nobody has asked for anything else meanwhile
@@ -224,17 +248,19 @@ class Desk:
         if status.next_seq != next_seq:
             return
         for evaluation in list(self._unfinished.values()):
-            if evaluation.state is EvaluationState.OPENED and status.evaluation.hex() != evaluation.id:
+            if evaluation.id in self._opening:
+                continue
+            if status.evaluation.hex() == evaluation.id:
+                self._unfinished[evaluation.id] = evaluation.opened()
+            else:
                 self._change(evaluation.device_lost(now.utc_ms))
 
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _change(self, evaluation: Evaluation) -> None:
+        """End an evaluation for which there is no record. `opened` is not stored: a restarted agent asks the device."""
         self._store.save(evaluation)
-        if evaluation.state.is_final:
-            self.announce([evaluation])
-        else:
-            self._unfinished[evaluation.id] = evaluation
+        self.announce([evaluation])
 
     def _must_be_talking(self) -> None:
         if not self._attachment.is_talking:
@@ -249,7 +275,7 @@ class Desk:
         future: Future[None] = Future()
 
         def answered(answer: Answered, _then: Instant) -> None:
-            if answer.gave_up or answer.error is not None:
+            if not _is_done(answer):
                 _refuse(future, answer)
             else:
                 done()
@@ -257,6 +283,10 @@ class Desk:
 
         self._ask(message, answered, now)
         return future
+
+
+def _is_done(answer: Answered) -> bool:
+    return answer.error is None and not answer.gave_up
 
 
 def _word(answer: Answered) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import FastAPI, Header, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from host_agent import AGENT_VERSION
 from host_agent.agent import Agent
@@ -31,7 +32,8 @@ from host_agent.evaluations import Evaluation
 
 T = TypeVar("T")
 
-ANSWER_WITHIN_S = 8.0
+ANSWER_WITHIN_S = 10.0
+"""More than the link needs to give up a sign-in and then an opening, four seconds each."""
 LONGEST_POLL_S = 60.0
 _ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 409, 413, 421, 422, 503, 504)
@@ -45,7 +47,7 @@ def make_app(agent: Agent, token: str, origins: list[str]) -> FastAPI:
     app = FastAPI(
         title="评价器代理程序 rating agent",
         version=AGENT_VERSION,
-        description="One evaluation per matter handled. The level of a rating is in no answer.",
+        description="One evaluation per matter handled. An answer says that the citizen has rated, never how.",
         docs_url=None,
         redoc_url=None,
         responses=_ERRORS,
@@ -60,6 +62,12 @@ def make_app(agent: Agent, token: str, origins: list[str]) -> FastAPI:
 async def _soon(future: Future[T]) -> T:
     """Wait for the device's answer, which the link gives up on by itself after a few seconds."""
     return await asyncio.wait_for(asyncio.wrap_future(future), ANSWER_WITHIN_S)
+
+
+async def _gone(request: Request) -> None:
+    """Return when the caller has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _evaluations(app: FastAPI, agent: Agent) -> None:
@@ -77,15 +85,20 @@ def _evaluations(app: FastAPI, agent: Agent) -> None:
 
     @app.get("/v1/evaluations/{evaluation_id}")
     async def get_evaluation(
-        evaluation_id: EvaluationId, wait_s: Annotated[float, Query(ge=0, le=LONGEST_POLL_S)] = 0
+        request: Request,
+        evaluation_id: EvaluationId,
+        wait_s: Annotated[float, Query(ge=0, le=LONGEST_POLL_S)] = 0,
     ) -> EvaluationAnswer:
         """Return an evaluation; with `wait_s`, as soon as it has ended or that time is over."""
         if wait_s:
             ended = await _soon(agent.call(lambda desk, _now: desk.wait(evaluation_id)))
+            gone = asyncio.ensure_future(_gone(request))
             try:
-                await asyncio.wait_for(asyncio.wrap_future(ended), wait_s)
-            except TimeoutError:
-                agent.call(lambda desk, _now: desk.no_longer_waits(evaluation_id, ended))
+                await asyncio.wait((asyncio.wrap_future(ended), gone), timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                gone.cancel()
+                if not ended.done():
+                    agent.call(lambda desk, _now: desk.no_longer_waits(evaluation_id, ended))
         return EvaluationAnswer.of(await _soon(agent.call(lambda desk, _now: desk.get(evaluation_id))))
 
     @app.delete("/v1/evaluations/{evaluation_id}")
@@ -135,6 +148,11 @@ def _errors(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return answer(422, "invalid", f"请求有误 {where}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def other(_request: Request, error: HTTPException) -> JSONResponse:
+        word = {404: "not_found", 405: "method"}.get(error.status_code, "request")
+        return answer(error.status_code, word, f"请求有误 {error.detail}; see /openapi.json")
 
     @app.exception_handler(TimeoutError)
     async def late(_request: Request, _error: TimeoutError) -> JSONResponse:

@@ -1,8 +1,8 @@
 """Who may call the local API: this PC, a known page, with the token.
 
-Four checks, in this order: the Host header must name loopback (a page elsewhere that points its own name here is refused), an
-Origin must be on the list, a pre-flight of a listed page is answered (also for Chrome's access from public pages), and
-everything but the OpenAPI document needs the token.
+Five checks, in this order: the Host header must name loopback (a page elsewhere that points its own name here is refused), an
+Origin must be on the list, a pre-flight of a listed page is answered (also for Chrome's access from public pages),
+everything but the OpenAPI document needs the token, and a body has an end, whatever its Content-Length says.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 _OPEN_PATHS = ("/openapi.json",)
 _MOST_BODY_BYTES = 64 * 1024
+_TOO_LARGE = (413, "too_large", "请求过大 the body is larger than 64 KiB")
 
 
 class Guard:
@@ -29,8 +30,9 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return  # a WebSocket that is not accepted is refused
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         allowed = origin if origin in self._origins else None
@@ -41,17 +43,27 @@ class Guard:
         if scope["method"] == "OPTIONS" and allowed is not None:
             await _preflight(send, allowed)
             return
+        body = await _body(receive)
+        if body is None:
+            await _answer(send, *_TOO_LARGE, allowed)
+            return
+        bodies = [body]
+
+        async def with_body() -> Message:
+            if bodies:
+                return {"type": "http.request", "body": bodies.pop(), "more_body": False}
+            return await receive()
 
         async def with_cors(message: Message) -> None:
             if message["type"] == "http.response.start" and allowed is not None:
                 message["headers"] = [*message.get("headers", []), *_cors(allowed)]
             await send(message)
 
-        await self._app(scope, receive, with_cors)
+        await self._app(scope, with_body, with_cors)
 
     def _refusal(self, scope: Scope, headers: Headers, origin: str | None) -> tuple[int, str, str] | None:
-        host = headers.get("host", "").rsplit(":", 1)[0] if not headers.get("host", "").endswith("]") else headers["host"]
-        if host not in _NAMES:
+        host = headers.get("host", "")
+        if (host if host.endswith("]") else host.rsplit(":", 1)[0]).lower() not in _NAMES:
             return 421, "host", "只接受本机访问 this API answers to 127.0.0.1 and localhost only"
         if origin is not None and origin not in self._origins:
             return 403, "origin", f"页面来源未被允许，请加入 api.origins this origin is not allowed; add it: {origin[:100]}"
@@ -62,8 +74,22 @@ class Guard:
             return 401, "token", "缺少或错误的令牌 the token is missing or wrong: Authorization: Bearer …"
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > _MOST_BODY_BYTES:
-            return 413, "too_large", "请求过大 the body is larger than 64 KiB"
+            return _TOO_LARGE
         return None
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """Return the whole body, None when it is too large or its sender has gone."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if len(body) > _MOST_BODY_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
 
 
 def _cors(origin: str) -> list[tuple[bytes, bytes]]:

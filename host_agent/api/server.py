@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
+import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -14,21 +17,33 @@ from host_agent.agent import Agent
 from host_agent.api.app import make_app
 from host_agent.errors import AgentError
 
+log = logging.getLogger("agent.api")
+
 TOKEN_FILE = "api-token"  # noqa: S105  # the name of the file, not a token
 PORT_FILE = "api-port"
+LEAST_TOKEN = 20
 HOST = "127.0.0.1"
 
 
 def read_or_make_token(folder: Path) -> str:
-    """Return the token kept in `folder`, made at the first start and readable by its owner only."""
+    """Return the token kept in `folder`, made at the first start and readable by its owner only.
+
+    A group may be given the right to read it; a token that everybody can read is told of, one that is cut short replaced.
+    """
     path = folder / TOKEN_FILE
     try:
-        return path.read_text(encoding="ascii").strip()
+        token = path.read_text(encoding="ascii").strip()
+        if len(token) >= LEAST_TOKEN:
+            if os.name == "posix" and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+                log.warning("令牌文件对他人开放 the token file is open to others: chmod 640 %s, or 600", path)
+            return token
+        path.unlink()
     except FileNotFoundError:
-        token = secrets.token_urlsafe(24)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(token + "\n")
-        return token
+        pass
+    token = secrets.token_urlsafe(24)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(token + "\n")
+    return token
 
 
 class ApiServer:
@@ -36,19 +51,27 @@ class ApiServer:
 
     def __init__(self, agent: Agent, folder: Path, port: int, origins: list[str]) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        if os.name == "posix":
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            if sys.platform == "win32":  # there SO_REUSEADDR would let another program take the port over
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+            else:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((HOST, port))
+            self._socket.listen(64)
         except OSError as error:
             self._socket.close()
             raise AgentError(
                 f"端口 {port} 已被占用，请修改 api.port port is in use ({error.strerror}); change api.port"
             ) from error
         self.port = int(self._socket.getsockname()[1])
-        (folder / PORT_FILE).write_text(str(self.port), encoding="ascii")
+        try:
+            token = read_or_make_token(folder)
+            (folder / PORT_FILE).write_text(str(self.port), encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            self._socket.close()
+            raise AgentError(f"数据目录不可写 {folder}: {error} the token cannot be kept; check the folder") from error
         config = uvicorn.Config(
-            make_app(agent, read_or_make_token(folder), origins),
+            make_app(agent, token, origins),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -48,6 +48,7 @@ class Attachment:
         self._port: Port | None = None
         self._port_number = 0
         self._busy = False
+        self._closed = False
         self._answer_by_s = 0.0
         self._complaints: Counter[str] = Counter()
         self.port_name: str | None = None
@@ -78,6 +79,9 @@ class Attachment:
         if conversation.state is LinkState.ASKING and now.mono_s >= self._answer_by_s:
             self._give_up("设备没有应答 no answer from a device", now)
             return
+        if conversation.state is LinkState.REFUSED and now.mono_s >= self._answer_by_s:
+            self._give_up(self.trouble or "", now)  # another port may have a device that speaks our version
+            return
         self.flush()
 
     def flush(self) -> None:
@@ -91,7 +95,7 @@ class Attachment:
         """Return the monotonic time by which `step` must be called."""
         if self.conversation is None:
             return float("inf") if self._busy else self._search.deadline_s()
-        if self.conversation.state is LinkState.ASKING:
+        if self.conversation.state in (LinkState.ASKING, LinkState.REFUSED):
             return min(self._answer_by_s, self.conversation.deadline_s())
         return self.conversation.deadline_s()
 
@@ -101,17 +105,21 @@ class Attachment:
         return self.conversation.request(message, now)
 
     def close(self) -> None:
-        """Let go of the port."""
+        """Let go of the port, for good: one that is just being opened is closed as soon as it is open."""
+        self._closed = True
+        self._let_go()
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _let_go(self) -> None:
         self._port_number += 1
         self.conversation = None
         if self._port is not None:
             self._port.close()
             self._port = None
 
-    # --- inside ----------------------------------------------------------------------------------------------
-
     def _seek(self, now: Instant) -> None:
-        if self._busy:
+        if self._busy or self._closed:
             return
         if self._search.needs_candidates and now.mono_s >= self._search.deadline_s():
             self._busy = True
@@ -125,8 +133,9 @@ class Attachment:
     def _list(self) -> None:
         try:
             found = list_candidates()
-        except OSError as error:
-            log.warning("ports cannot be listed: %s", error)
+        except Exception as error:
+            # whatever a driver's entries make of it: a thread that ends without a word would be waited for for ever
+            log.warning("串口无法列出 the ports cannot be listed: %s", error)
             found = []
         self._post(partial(self._listed, found))
 
@@ -143,6 +152,9 @@ class Attachment:
         except PortError as error:
             self._post(partial(self._not_opened, name, str(error)))
             return
+        except Exception as error:  # the same
+            self._post(partial(self._not_opened, name, f"{name} 无法打开 cannot be opened: {error!r}"))
+            return
         self._post(partial(self._opened, name, transport))
 
     def _not_opened(self, name: str, why: str, now: Instant) -> None:
@@ -152,6 +164,9 @@ class Attachment:
 
     def _opened(self, name: str, transport: Transport, now: Instant) -> None:
         self._busy = False
+        if self._closed:
+            transport.close()
+            return
         self._port_number += 1
         number = self._port_number
         self.port_name = name
@@ -194,7 +209,7 @@ class Attachment:
     def _give_up(self, why: str, now: Instant) -> None:
         self._complain(self.port_name or "", why)
         had_device = self.conversation is not None and self.conversation.answer is not None
-        self.close()
+        self._let_go()
         self._search.failed(now)
         if had_device:
             self._lost(now)

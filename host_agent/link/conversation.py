@@ -7,6 +7,7 @@ A conversation lives as long as its port is open; after a silence it says hello 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
@@ -43,6 +44,8 @@ REQUEST_RETRY_S = 1.0
 REQUEST_TRIES = 4
 WINDOW = 16
 CLOCK_UNCERTAINTY_MS = 1000
+MOST_SEQ = 0xFFFFFFFF
+_DEVICE_ID = re.compile(r"[A-Za-z0-9_-]{1,16}")
 
 
 class LinkState(Enum):
@@ -88,10 +91,14 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Records that the device cannot read any more; it goes on after them."""
+    """Records that will not come: the device goes on after them.
+
+    It cannot read them any more, or (`was_released`) has recycled them after a receipt, so that the collector has them.
+    """
 
     first_seq: int
     count: int
+    was_released: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """The device has not been heard for a while; hello is being said again."""
+    """The device has not been heard or does not know us any more; hello is being said again.
+
+    Requests that it has not answered are dropped without an Answered of their own: a request repeated in the next
+    conversation would open an evaluation that nobody waits for any more.
+    """
 
 
 Event = Identified | Refused | Received | Skipped | Answered | Reported | Alarmed | Said | Silent
@@ -163,7 +174,6 @@ class Conversation:
         self._output = bytearray()
         self._correlation = 0
         self._pending: dict[int, _Pending] = {}
-        self._start_correlation = 0
         self._expected_seq = 0
         self._durable_seq = 0
         self._heard_s = now.mono_s
@@ -186,15 +196,19 @@ class Conversation:
         if self.state in (LinkState.ASKING, LinkState.REFUSED):
             return self._hello_due_s
         waiting = [pending.due_s for pending in self._pending.values()]
-        return min([self._heard_s + SILENT_S, self._heartbeat_s, *waiting])
+        if self.state is LinkState.TALKING:
+            waiting.append(self._heartbeat_s)
+        return min([self._heard_s + SILENT_S, *waiting])
 
-    def start(self, next_seq: int, now: Instant) -> None:
-        """Ask for the records from `next_seq` on; what the device no longer holds is passed over."""
+    def start(self, next_seq: int, now: Instant) -> int:
+        """Ask for the records from `next_seq` on; return the first that will come, for some may be recycled."""
         assert self.answer is not None, "start comes after Identified"  # noqa: S101  # a programming error, not input
         self._expected_seq = self._durable_seq = max(next_seq, self.answer.oldest_seq)
         self.state = LinkState.TALKING
-        self._start_correlation = self.request(Start(next_seq=self._expected_seq), now)
+        self._pending = {number: one for number, one in self._pending.items() if not isinstance(one.message, Start)}
+        self.request(Start(next_seq=self._expected_seq), now)
         self._beat(now)
+        return self._expected_seq
 
     def acknowledge(self, next_seq: int) -> None:
         """Tell the device that every record before `next_seq` is durable here."""
@@ -215,9 +229,7 @@ class Conversation:
                 self._say_hello(now)
             return []
         if now.mono_s >= self._heard_s + SILENT_S:
-            self.counters.silences += 1
-            self._begin_again(now)
-            return [Silent()]
+            return [self._begin_again(now)]
         if now.mono_s >= self._heartbeat_s and self.state is LinkState.TALKING:
             self._beat(now)
         return self._repeat_requests(now)
@@ -253,8 +265,7 @@ class Conversation:
         elif isinstance(message, Unreadable):
             self._skip(message, events)
         elif isinstance(message, Status):
-            self._pending.pop(frame.correlation, None)
-            events.append(Reported(message))
+            self._status(message, events)
         elif isinstance(message, Done):
             self._answered(frame.correlation, None, events)
         elif isinstance(message, Error):
@@ -269,10 +280,15 @@ class Conversation:
             return  # the answer to a hello of an earlier conversation
         if frame.correlation != self._hello_correlation:
             return
+        if not _DEVICE_ID.fullmatch(answer.device):
+            self.counters.damaged["device id"] += 1  # nothing that bears it could be published
+            return
+        if not OLDEST_PROTOCOL_VERSION <= answer.version <= PROTOCOL_VERSION:
+            self._refused(answer.version_min, answer.version_max, now, events)
+            return
         self.answer = answer
         self.state = LinkState.IDENTIFIED
         self._hello_wait_s = HELLO_FIRST_S
-        self._heartbeat_s = now.mono_s
         events.append(Identified(answer))
 
     def _record(self, raw: bytes, events: list[Event]) -> None:
@@ -280,6 +296,8 @@ class Conversation:
             return
         try:
             record = parse_record(raw)
+            if record.seq == MOST_SEQ:
+                raise RecordError("value", "no record can come after this one, so it cannot be acknowledged")
         except RecordError as error:
             # the frame's CRC was right: the device sent this on purpose. Not acknowledged, so it stays where it is
             self.counters.damaged[f"record {error.reason}"] += 1
@@ -294,31 +312,63 @@ class Conversation:
             events.append(Received(record, raw))
 
     def _skip(self, message: Unreadable, events: list[Event]) -> None:
-        if self.state is LinkState.TALKING and message.first_seq == self._expected_seq and message.count:
-            self._expected_seq += message.count
-            events.append(Skipped(message.first_seq, message.count))
+        if self.state is not LinkState.TALKING:
+            return
+        next_seq = message.first_seq + message.count
+        if message.first_seq > self._expected_seq:
+            self.counters.out_of_turn += 1
+        elif next_seq <= self._expected_seq:
+            self.counters.repeated += 1
+            self._send(Ack(next_seq=self._durable_seq))
+        elif next_seq > MOST_SEQ:
+            self.counters.damaged["skip value"] += 1
+        else:
+            self._pass_over(next_seq, events, was_released=False)
+
+    def _status(self, status: Status, events: list[Event]) -> None:
+        if self.state is LinkState.TALKING and status.oldest_seq > self._expected_seq:
+            # recycled between its hello and now: it would go on with a record that is never in its turn
+            self._pass_over(status.oldest_seq, events, was_released=True)
+        events.append(Reported(status))
+
+    def _pass_over(self, next_seq: int, events: list[Event], *, was_released: bool) -> None:
+        first_seq, self._expected_seq = self._expected_seq, next_seq
+        events.append(Skipped(first_seq, next_seq - first_seq, was_released))
 
     def _answered(self, correlation: int, error: ErrorCode | None, events: list[Event]) -> None:
-        if self._pending.pop(correlation, None) is not None and correlation != self._start_correlation:
+        pending = self._pending.get(correlation)
+        if pending is None:
+            return
+        if not isinstance(pending.message, Start):
             events.append(Answered(correlation, error))
+        elif error is not None:
+            return  # without Start no record comes: it is repeated, and at last the conversation begun anew
+        del self._pending[correlation]
 
     def _error(self, frame: Frame, message: Error, now: Instant, events: list[Event]) -> None:
         if message.code is ErrorCode.VERSION and self.state is LinkState.ASKING:
-            self.state = LinkState.REFUSED
-            self._hello_due_s = now.mono_s + HELLO_MOST_S
-            events.append(Refused(message.detail >> 8 & 0xFF, message.detail & 0xFF))
-        elif message.code is ErrorCode.NO_HELLO and self.state is LinkState.TALKING:
-            self._begin_again(now)  # the device has restarted or given us up
-            events.append(Silent())
+            self._refused(message.detail >> 8 & 0xFF, message.detail & 0xFF, now, events)
+        elif message.code is ErrorCode.NO_HELLO:
+            # the device has restarted or given us up; it says so to each frame, also to those sent before the new hello
+            if self.state in (LinkState.TALKING, LinkState.IDENTIFIED):
+                events.append(self._begin_again(now))
         elif frame.correlation == 0:
-            events.append(Alarmed(message))
+            if self.state is LinkState.TALKING:
+                events.append(Alarmed(message))
         else:
             self._answered(frame.correlation, message.code, events)
 
-    def _begin_again(self, now: Instant) -> None:
-        self.state = LinkState.ASKING
+    def _refused(self, oldest: int, newest: int, now: Instant, events: list[Event]) -> None:
+        self.state = LinkState.REFUSED
+        self._hello_due_s = now.mono_s + HELLO_MOST_S
+        events.append(Refused(oldest, newest))
+
+    def _begin_again(self, now: Instant) -> Silent:
+        self.counters.silences += 1
+        self._pending.clear()
         self._hello_wait_s = HELLO_FIRST_S
         self._say_hello(now)
+        return Silent()
 
     def _say_hello(self, now: Instant) -> None:
         self.state = LinkState.ASKING
@@ -345,6 +395,8 @@ class Conversation:
             if now.mono_s < pending.due_s:
                 continue
             if pending.tries >= REQUEST_TRIES:
+                if isinstance(pending.message, Start):
+                    return [*events, self._begin_again(now)]
                 del self._pending[correlation]
                 events.append(Answered(correlation, None, gave_up=True))
                 continue

@@ -17,7 +17,6 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import serial
-from serial.tools import list_ports
 
 from host_agent.errors import PortError
 
@@ -37,12 +36,16 @@ class Transport(Protocol):
     def write(self, data: bytes) -> None:
         """Send everything; PortError when the line is gone or takes nothing for WRITE_TIMEOUT_S."""
 
+    def wake(self) -> None:
+        """Make a read or write that is under way in another thread come back now; on a line that is closed, nothing."""
+
     def close(self) -> None:
-        """Let go of the line; a read under way comes back."""
+        """Let go of the line."""
 
 
 class _SerialTransport:
     def __init__(self, name: str, dtr: bool, rts: bool) -> None:
+        self._lock = threading.Lock()  # a wake must not meet the descriptors of a line that is just being closed
         try:
             self._serial = serial.serial_for_url(
                 name,
@@ -66,13 +69,17 @@ class _SerialTransport:
     def write(self, data: bytes) -> None:
         try:
             self._serial.write(data)
-        except OSError as error:
+        except (OSError, TypeError) as error:  # TypeError: as above
             raise PortError(f"端口无法写入 the port takes nothing: {error}") from error
 
+    def wake(self) -> None:
+        with self._lock, contextlib.suppress(OSError, AttributeError, TypeError):
+            if self._serial.is_open:
+                self._serial.cancel_read()
+                self._serial.cancel_write()
+
     def close(self) -> None:
-        with contextlib.suppress(OSError, AttributeError, TypeError):
-            self._serial.cancel_read()
-        with contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError):
             self._serial.close()
 
 
@@ -105,9 +112,11 @@ class _SocketTransport:
         except OSError as error:
             raise PortError(f"连接无法写入 the connection takes nothing: {error}") from error
 
-    def close(self) -> None:
+    def wake(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
         self._socket.close()
 
 
@@ -126,6 +135,7 @@ class Port:
         self._bytes_in = bytes_in
         self._failed = failed
         self._closing = threading.Event()
+        self._given_up = False
         self._why = ""
         self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="port reader", daemon=True)
@@ -139,8 +149,10 @@ class Port:
 
     def close(self) -> None:
         """Close; `failed` is not called any more. Comes back at once, the threads end on their own."""
+        self._given_up = True
         self._closing.set()
         self._out.put(None)
+        self._transport.wake()
 
     def _read(self) -> None:
         try:
@@ -150,25 +162,28 @@ class Port:
                     self._bytes_in(data)
         except PortError as error:
             self._why = self._why or str(error)
-        told = self._closing.is_set() and not self._why
         self._closing.set()
         self._out.put(None)
-        self._transport.close()
+        self._transport.wake()  # a writer in the middle of a write
         self._writer.join()
-        if not told:
+        self._transport.close()
+        if not self._given_up:
             self._failed(self._why)
 
     def _write(self) -> None:
         try:
-            while (data := self._out.get()) is not None:
+            while (data := self._out.get()) is not None and not self._closing.is_set():
                 self._transport.write(data)
         except PortError as error:
-            self._why = str(error)
+            self._why = self._why or str(error)
         self._closing.set()
+        self._transport.wake()
 
 
 def list_candidates() -> list[str]:
     """Return the names of the machine's USB serial ports. May take ten seconds where Bluetooth has ports too."""
+    from serial.tools import list_ports  # here, for an agent with a configured port never needs it and starts without
+
     return [port.device for port in list_ports.comports() if any(word in port.device for word in USB_SERIAL_ONLY)]
 
 

@@ -25,6 +25,7 @@ class Search:
         self._round: list[str] = []
         self._last_good = configured
         self._wait_s = ROUND_FIRST_S
+        self._has_answered = False
         self._not_before_s = 0.0
         self.needs_candidates = configured is None
         """True when the caller must list the machine's ports and hand them to `candidates`."""
@@ -49,10 +50,14 @@ class Search:
     def found(self, port: str) -> None:
         """Note that the device answered on `port`."""
         self._last_good = port
+        self._has_answered = True
         self._wait_s = ROUND_FIRST_S
 
     def failed(self, now: Instant) -> None:
         """Note that the port at hand could not be opened, did not answer, or has gone."""
+        if self._has_answered:
+            self._has_answered = False
+            self._round.clear()  # listed before the device was found, hours ago perhaps
         if self._round:
             self._round.pop(0)
         if not self._round:

@@ -13,28 +13,32 @@ from dataclasses import dataclass
 from host_agent.store.database import Writer
 from host_agent.store.schema import RECEIPTED, SENT, TO_SEND
 from protocol.messages import HelloAnswer, Receipt
-from protocol.record import Record
+from protocol.record import SEQ_SPAN, Record, parse_record
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record on its way up."""
+    """One record on its way up; `is_replayed` when it was not just written by the device or was sent before."""
 
     id: int
     device: str
     raw: bytes
     received_ms: int
     case_json: str | None
-    was_sent: bool
+    is_replayed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How much waits, and since when the oldest of it."""
+    """How much waits for its receipt, and when the oldest of it came."""
 
     to_send: int
     sent: int
     oldest_ms: int | None
+
+    def oldest_for_ms(self, now_ms: int) -> int | None:
+        """Return how long the oldest record has waited; 0 when the clock has been set back since."""
+        return None if self.oldest_ms is None else max(0, now_ms - self.oldest_ms)
 
 
 class Outbox:
@@ -43,19 +47,45 @@ class Outbox:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    def accept(self, connection: sqlite3.Connection, device: str, records: Sequence[tuple[Record, bytes]], now_ms: int) -> None:
+    def accept(
+        self,
+        connection: sqlite3.Connection,
+        device: str,
+        records: Sequence[tuple[Record, bytes]],
+        now_ms: int,
+        replayed_before_seq: int = 0,
+    ) -> None:
         """Insert records in the caller's transaction; what is here already stays as it is."""
         connection.executemany(
-            "INSERT OR IGNORE INTO records (device, seq, mac, raw, evaluation, received_ms, state) VALUES (?,?,?,?,?,?,?)",
-            [(device, record.seq, record.mac, raw, record.evaluation.hex(), now_ms, TO_SEND) for record, raw in records],
+            "INSERT OR IGNORE INTO records (device, seq, mac, raw, evaluation, received_ms, replayed, state)"
+            " VALUES (?,?,?,?,?,?,?,?)",
+            [
+                (
+                    device,
+                    record.seq,
+                    record.mac,
+                    raw,
+                    record.evaluation.hex(),
+                    now_ms,
+                    record.seq < replayed_before_seq,
+                    TO_SEND,
+                )
+                for record, raw in records
+            ],
         )
 
     def advance(self, connection: sqlite3.Connection, device: str, next_seq: int) -> None:
         """Note in the caller's transaction that every record before `next_seq` is here or will never come."""
         connection.execute("UPDATE devices SET next_seq = max(next_seq, ?) WHERE device = ?", (next_seq, device))
 
-    def meet(self, answer: HelloAnswer, now_ms: int) -> int:
-        """Note a device's hello; return the first record that is not here yet (0 for a device never met)."""
+    def meet(self, answer: HelloAnswer, now_ms: int) -> tuple[int, bool]:
+        """Note a device's hello; return the first record that is not here yet, and whether its numbers went back.
+
+        0 for a device never met, and for one that has fewer records than it had: then all of it is read again.
+        """
+        known_seq = self.next_seq(answer.device)
+        went_back = known_seq > answer.next_seq
+        next_seq = 0 if went_back else known_seq
         with self._writer.transaction() as connection:
             connection.execute(
                 "INSERT INTO devices (device, next_seq, receipt_seq, firmware, boot, seen_ms) VALUES (?, 0, 0, ?, ?, ?)"
@@ -63,61 +93,95 @@ class Outbox:
                 " seen_ms = excluded.seen_ms",
                 (answer.device, answer.firmware, answer.boot, now_ms),
             )
-        row = self._writer.connection.execute("SELECT next_seq FROM devices WHERE device = ?", (answer.device,)).fetchone()
-        return int(row[0])
+            # or records that it writes while it is elsewhere would be taken for those that its old numbers named
+            connection.execute("UPDATE devices SET next_seq = ? WHERE device = ?", (next_seq, answer.device))
+        return next_seq, went_back
+
+    def next_seq(self, device: str) -> int:
+        """Return the first record of a device that is not here yet."""
+        row = self._writer.connection.execute("SELECT next_seq FROM devices WHERE device = ?", (device,)).fetchone()
+        return int(row[0]) if row else 0
 
     def to_send(self, after_id: int, limit: int) -> list[Row]:
         """Return up to `limit` records that have not been acknowledged by the broker, oldest first, after `after_id`."""
         rows = self._writer.connection.execute(
-            "SELECT r.id, r.device, r.raw, r.received_ms, e.case_json, r.sent_ms IS NOT NULL FROM records r"
+            "SELECT r.id, r.device, r.raw, r.received_ms, e.case_json, r.replayed OR r.sent_run_ms IS NOT NULL FROM records r"
             " LEFT JOIN evaluations e ON e.id = r.evaluation WHERE r.state = ? AND r.id > ? ORDER BY r.id LIMIT ?",
             (TO_SEND, after_id, limit),
         )
         return [
-            Row(id=row[0], device=row[1], raw=row[2], received_ms=row[3], case_json=row[4], was_sent=bool(row[5]))
+            Row(id=row[0], device=row[1], raw=row[2], received_ms=row[3], case_json=row[4], is_replayed=bool(row[5]))
             for row in rows
         ]
 
-    def mark_sent(self, ids: Sequence[int], now_ms: int) -> None:
-        """Note that the broker has acknowledged these; a receipt that came first stays."""
+    def mark_sent(self, ids: Sequence[int], run_ms: int) -> None:
+        """Note that the broker has acknowledged these, at `run_ms` of running time; a receipt that came first stays."""
         with self._writer.transaction() as connection:
             connection.executemany(
-                "UPDATE records SET state = ?, sent_ms = ? WHERE id = ? AND state = ?",
-                [(SENT, now_ms, row_id, TO_SEND) for row_id in ids],
+                "UPDATE records SET state = ?, sent_run_ms = ? WHERE id = ? AND state = ?",
+                [(SENT, run_ms, row_id, TO_SEND) for row_id in ids],
             )
 
-    def send_again(self, sent_before_ms: int) -> int:
-        """Put what was sent before that and has no receipt back to *to send*; return how many that are."""
+    def latest_sent_run_ms(self) -> int:
+        """Return the running time at which a record was sent last, from which running time goes on after a restart."""
+        row = self._writer.connection.execute("SELECT max(sent_run_ms) FROM records WHERE state < ?", (RECEIPTED,)).fetchone()
+        return int(row[0] or 0)
+
+    def send_again(self, sent_before_run_ms: int) -> int:
+        """Put what was sent by that running time and has no receipt back to *to send*; return how many that are."""
         with self._writer.transaction() as connection:
             return connection.execute(
-                "UPDATE records SET state = ? WHERE state = ? AND sent_ms <= ?", (TO_SEND, SENT, sent_before_ms)
+                "UPDATE records SET state = ? WHERE state = ? AND sent_run_ms <= ?", (TO_SEND, SENT, sent_before_run_ms)
             ).rowcount
 
     def receipt(self, device: str, receipt: Receipt) -> bool:
-        """Take a receipt if its record MAC is the one held here; keep the latest for the device's next hello.
+        """Take a receipt if its record MAC is one held here; keep the latest for the device's next hello.
 
-        The agent has no key: whether the receipt is genuine is for the device to say, which keeps its records until it is.
+        It covers the journal that its record belongs to: an earlier journal is receipted on its own (see the collector's
+        receipts). Of two records with one number it covers the one in its chain. The agent has no key: whether the receipt
+        is genuine is for the device to say, which keeps its records until it is.
         """
         connection = self._writer.connection
         row = connection.execute("SELECT receipt_seq FROM devices WHERE device = ?", (device,)).fetchone()
-        if row is not None and receipt.next_seq <= row[0]:
-            return True  # repeated; its records may have been purged since
+        if row is None:
+            return False
         held = connection.execute(
             "SELECT 1 FROM records WHERE device = ? AND seq = ? AND mac = ?",
             (device, receipt.next_seq - 1, receipt.record_mac),
         ).fetchone()
-        if row is None or held is None:
-            return False
+        if held is None:
+            return bool(receipt.next_seq <= row[0])  # repeated; its records may have been purged since
+        first_seq = (receipt.next_seq - 2) // SEQ_SPAN * SEQ_SPAN + 1
         with self._writer.transaction():
             connection.execute(
-                "UPDATE records SET state = ? WHERE device = ? AND seq < ? AND state < ?",
-                (RECEIPTED, device, receipt.next_seq, RECEIPTED),
+                "UPDATE records SET state = ? WHERE device = ? AND seq >= ? AND seq < ? AND state < ? AND NOT EXISTS"
+                " (SELECT 1 FROM records o WHERE o.device = records.device AND o.seq = records.seq AND o.mac <> records.mac)",
+                (RECEIPTED, device, first_seq, receipt.next_seq, RECEIPTED),
             )
-            connection.execute(
-                "UPDATE devices SET receipt_seq = ?, receipt = ? WHERE device = ?",
-                (receipt.next_seq, receipt.pack(), device),
-            )
+            self._receipt_twins(connection, device, first_seq, receipt)
+            if receipt.next_seq > row[0]:
+                connection.execute(
+                    "UPDATE devices SET receipt_seq = ?, receipt = ? WHERE device = ?",
+                    (receipt.next_seq, receipt.pack(), device),
+                )
         return True
+
+    def _receipt_twins(self, connection: sqlite3.Connection, device: str, first_seq: int, receipt: Receipt) -> None:
+        """Among records whose number came twice, mark those that the receipt's chain runs through."""
+        twins = connection.execute(
+            "SELECT id, seq, mac FROM records WHERE device = ? AND seq >= ? AND seq < ? AND state < ? ORDER BY seq DESC",
+            (device, first_seq, receipt.next_seq, RECEIPTED),
+        ).fetchall()
+        for row_id, seq, mac in twins:
+            if seq == receipt.next_seq - 1:
+                covered = mac == receipt.record_mac
+            else:
+                followers = connection.execute(
+                    "SELECT raw FROM records WHERE device = ? AND seq = ? AND state = ?", (device, seq + 1, RECEIPTED)
+                ).fetchall()
+                covered = mac in {parse_record(raw).prev_mac for (raw,) in followers}
+            if covered:
+                connection.execute("UPDATE records SET state = ? WHERE id = ?", (RECEIPTED, row_id))
 
     def last_receipt(self, device: str) -> Receipt | None:
         """Return the latest receipt for a device, to be handed to it once more."""
@@ -135,9 +199,15 @@ class Outbox:
             oldest.append(since)
         return Waiting(counts.get(TO_SEND, 0), counts.get(SENT, 0), min(oldest, default=None))
 
-    def purge(self, receipted_before_ms: int) -> int:
-        """Delete receipted records older than that; return how many."""
+    def purge(self, before_ms: int) -> int:
+        """Delete receipted records older than that, and ended evaluations that no record refers to; return how many records."""
         with self._writer.transaction() as connection:
-            return connection.execute(
-                "DELETE FROM records WHERE state = ? AND received_ms < ?", (RECEIPTED, receipted_before_ms)
+            count = connection.execute(
+                "DELETE FROM records WHERE state = ? AND received_ms < ?", (RECEIPTED, before_ms)
             ).rowcount
+            connection.execute(
+                "DELETE FROM evaluations WHERE state NOT IN ('opening', 'opened') AND created_ms < ?"
+                " AND NOT EXISTS (SELECT 1 FROM records WHERE records.evaluation = evaluations.id)",
+                (before_ms,),
+            )
+        return count

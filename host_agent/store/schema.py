@@ -2,6 +2,7 @@
 
 `records` holds every record that came from a device, by (device, seq, mac): a device whose numbers come twice with different
 content is a finding for the collector, not something to swallow here. `state` counts up: to send, sent, receipted.
+Record ids are never used twice (AUTOINCREMENT): the publisher remembers up to which id it has come, also over a purge.
 """
 
 from __future__ import annotations
@@ -16,54 +17,51 @@ RECEIPTED: Final = 2
 
 migrations = Migrations("host_agent")
 
+_FIRST = (
+    # sent_run_ms: when it was last sent, in the agent's running time (see uplink/delivery); NULL when never
+    # replayed: 1 when the device had written it before it was connected
+    """CREATE TABLE records (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        device TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        mac BLOB NOT NULL,
+        raw BLOB NOT NULL,
+        evaluation TEXT,
+        received_ms INTEGER NOT NULL,
+        replayed INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        sent_run_ms INTEGER
+    )""",
+    "CREATE UNIQUE INDEX records_by_mac ON records (device, seq, mac)",
+    "CREATE INDEX records_by_state ON records (state, id)",
+    "CREATE INDEX records_by_evaluation ON records (evaluation)",
+    """CREATE TABLE devices (
+        device TEXT PRIMARY KEY,
+        next_seq INTEGER NOT NULL,
+        receipt_seq INTEGER NOT NULL,
+        receipt BLOB,
+        firmware TEXT,
+        boot INTEGER,
+        seen_ms INTEGER
+    )""",
+    """CREATE TABLE evaluations (
+        id TEXT PRIMARY KEY,
+        key TEXT,
+        case_json TEXT NOT NULL,
+        staff TEXT,
+        state TEXT NOT NULL,
+        reason TEXT,
+        timeout_ms INTEGER NOT NULL,
+        created_ms INTEGER NOT NULL,
+        ended_ms INTEGER
+    )""",
+    "CREATE UNIQUE INDEX evaluations_by_key ON evaluations (key)",
+    "CREATE INDEX evaluations_by_state ON evaluations (state, created_ms)",
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+)
+
 
 @migrations(name="0001_first")
 def _first(db: Database) -> None:
-    db.table("records").create(
-        {
-            "id": int,
-            "device": str,
-            "seq": int,
-            "mac": bytes,
-            "raw": bytes,
-            "evaluation": str,
-            "received_ms": int,
-            "state": int,
-            "sent_ms": int,
-        },
-        pk="id",
-        not_null={"device", "seq", "mac", "raw", "received_ms", "state"},
-    )
-    db.table("records").create_index(["device", "seq", "mac"], unique=True)
-    db.table("records").create_index(["state", "id"])
-    db.table("devices").create(
-        {
-            "device": str,
-            "next_seq": int,
-            "receipt_seq": int,
-            "receipt": bytes,
-            "firmware": str,
-            "boot": int,
-            "seen_ms": int,
-        },
-        pk="device",
-        not_null={"device", "next_seq", "receipt_seq"},
-    )
-    db.table("evaluations").create(
-        {
-            "id": str,
-            "key": str,
-            "case_json": str,
-            "staff": str,
-            "state": str,
-            "reason": str,
-            "timeout_ms": int,
-            "created_ms": int,
-            "ended_ms": int,
-        },
-        pk="id",
-        not_null={"id", "case_json", "state", "timeout_ms", "created_ms"},
-    )
-    db.table("evaluations").create_index(["key"], unique=True)
-    db.table("evaluations").create_index(["state"])
-    db.table("facts").create({"name": str, "value": str}, pk="name", not_null={"name", "value"})
+    for statement in _FIRST:
+        db.execute(statement)

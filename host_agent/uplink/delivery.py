@@ -1,8 +1,12 @@
 """Which records are on their way, and when something has to be sent again (pure).
 
-At most `window` records are published without a PUBACK. A PUBACK that does not come within 30 s means that the connection is not
-what it says it is: it is replaced. A record that was sent and gets no receipt is sent again, at first after a minute, then
-less and less often while the collector stays away. Whatever happens, a record leaves only by its receipt.
+At most `window` records are published without a PUBACK. A PUBACK that does not come within 30 s of a standing connection means
+that the connection is not what it says it is: it is replaced. A record that was sent and gets no receipt is sent again, at
+first after a minute, then less and less often while the collector stays away. Whatever happens, a record leaves only by
+its receipt.
+
+Waiting is measured in running time: the milliseconds that this installation's agent has run, continued over restarts. A PC's
+clock that is set back by a day would keep records waiting for a day, one set forward would send all of them at once.
 """
 
 from __future__ import annotations
@@ -16,13 +20,15 @@ CHECK_EVERY_S = 5.0
 
 
 class Delivery:
-    """Keeps the records in flight by the number that the MQTT client gave each."""
+    """Keeps the records in flight by the number that the MQTT client gave each; `ran_ms` is the running time so far."""
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, now: Instant, ran_ms: int = 0) -> None:
         self._window = window
+        self._began_s = now.mono_s
+        self._ran_ms = ran_ms
         self._in_flight: dict[int, tuple[int, float]] = {}
         self._ids: set[int] = set()
-        self._check_s = 0.0
+        self._check_s = now.mono_s
         self.after_id = 0
         """Rows up to this one have been handed to this connection."""
         self.receipt_wait_s = RECEIPT_FIRST_S
@@ -31,6 +37,10 @@ class Delivery:
     def room(self) -> int:
         """How many more records may be published now."""
         return self._window - len(self._in_flight)
+
+    def run_ms(self, now: Instant) -> int:
+        """Return the running time."""
+        return self._ran_ms + int((now.mono_s - self._began_s) * 1000)
 
     def is_in_flight(self, row_id: int) -> bool:
         """Tell whether a row has been published and not acknowledged."""
@@ -49,6 +59,10 @@ class Delivery:
             self._ids.discard(row_id)
         return row_id
 
+    def connected(self, now: Instant) -> None:
+        """Note that the client is connected again: it repeats what is in flight, whose time begins anew."""
+        self._in_flight = {number: (row_id, now.mono_s) for number, (row_id, _) in self._in_flight.items()}
+
     def is_stuck(self, now: Instant) -> bool:
         """Tell whether a PUBACK has been due for too long."""
         oldest = next(iter(self._in_flight.values()), None)
@@ -61,11 +75,11 @@ class Delivery:
         self.after_id = 0
 
     def overdue_before_ms(self, now: Instant) -> int | None:
-        """Return the time before which an unreceipted record was sent too long ago; None while no check is due."""
+        """Return the running time before which an unreceipted record was sent too long ago; None while no check is due."""
         if now.mono_s < self._check_s:
             return None
         self._check_s = now.mono_s + CHECK_EVERY_S
-        return now.utc_ms - int(self.receipt_wait_s * 1000)
+        return self.run_ms(now) - int(self.receipt_wait_s * 1000)
 
     def sent_again(self) -> None:
         """Note that overdue records were put back: wait longer before the next time."""

@@ -7,11 +7,12 @@ cloned disk image would share.
 
 from __future__ import annotations
 
-import logging
+import secrets
 import ssl
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
@@ -19,12 +20,17 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-log = logging.getLogger("agent.mqtt")
-
 KEEPALIVE_S = 20
 RECONNECT_LEAST_S = 1
 RECONNECT_MOST_S = 3
+RECONNECT_SLOWLY_S = 30
 SESSION_EXPIRY_S = 30 * 24 * 3600
+STOP_S = 1.5
+BESIDE_RECORDS = 20
+"""Room in paho's window for what is no record: a state must not wait behind records, least of all the last one."""
+SHORT_LIVED_S = 5.0
+SHORT_LIVED_IN_A_ROW = 3
+_TAKEN_OVER = 0x8E
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +42,48 @@ class Broker:
     protocol: str = "3.1.1"
     username: str | None = None
     password: str | None = None
-    uses_tls: bool = False
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
     """What the client tells; every callable is called from paho's thread."""
 
-    connected: Callable[[], None]
+    connected: Callable[[str], None]
+    """With the session number that the will of this connection bears."""
     disconnected: Callable[[str], None]
+    refused: Callable[[str], None]
+    """Connected, but the broker does not let us publish or subscribe."""
     published: Callable[[int], None]
     received: Callable[[str, bytes], None]
 
 
 class MqttLink:
-    """One client; `start` connects in the background and keeps reconnecting until `stop`."""
+    """One client; `start` connects in the background and keeps reconnecting until `stop`.
+
+    Each connection has a session number of its own, in its will and (said by the owner) in its state: a will that comes after
+    the state of the next connection is thereby known to be old. `will(session)` is called from paho's thread.
+    """
 
     def __init__(
-        self, broker: Broker, client_id: str, window: int, subscription: str, will: tuple[str, bytes], listener: Listener
+        self,
+        broker: Broker,
+        client_id: str,
+        window: int,
+        subscription: str,
+        will_topic: str,
+        will: Callable[[str], bytes],
+        listener: Listener,
     ) -> None:
         self._broker = broker
         self._listener = listener
         self._subscription = subscription
+        self._will_topic = will_topic
+        self._will = will
+        self._session = ""
+        self._is_accepted = False
+        self._connected_at_s = 0.0
+        self._short_lived = 0
         self._is_v5 = broker.protocol == "5"
         self._client = Client(
             CallbackAPIVersion.VERSION2,
@@ -69,22 +92,18 @@ class MqttLink:
             clean_session=None if self._is_v5 else False,
         )
         client = self._client
-        client.max_inflight_messages_set(window)
+        client.max_inflight_messages_set(window + BESIDE_RECORDS)
         client.max_queued_messages_set(0)
         client.reconnect_delay_set(RECONNECT_LEAST_S, RECONNECT_MOST_S)
-        client.will_set(will[0], will[1], qos=1, retain=True)
+        self._draw_session()
         if broker.username is not None:
             client.username_pw_set(broker.username, broker.password)
-        if broker.uses_tls:
-            client.tls_set(
-                ca_certs=_path(broker.ca_file),
-                certfile=_path(broker.cert_file),
-                keyfile=_path(broker.key_file),
-                tls_version=ssl.PROTOCOL_TLS_CLIENT,
-            )
+        if broker.tls is not None:
+            client.tls_set_context(broker.tls)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
         client.on_message = self._on_message
 
@@ -104,18 +123,30 @@ class MqttLink:
         return self._client.publish(topic, payload, qos=qos, retain=retain).mid
 
     def stop(self) -> None:
-        """Say goodbye to the broker (it then sends no will) and end the thread."""
+        """Say goodbye to the broker (it then sends no will) and end the thread, without waiting for a broker that hangs."""
         self._client.disconnect()
-        self._client.loop_stop()
+        # paho's join has no time-out, and its thread may be in the middle of a connect that nobody answers
+        stopping = threading.Thread(target=self._client.loop_stop, name="mqtt stop", daemon=True)
+        stopping.start()
+        stopping.join(STOP_S)
+
+    def _draw_session(self) -> None:
+        self._session = secrets.token_hex(16)
+        self._client.will_set(self._will_topic, self._will(self._session), qos=1, retain=True)
 
     def _on_connect(
         self, client: Client, _userdata: object, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         if reason.is_failure:
-            self._listener.disconnected(f"消息服务器拒绝连接 the broker refuses: {reason}")
+            self._listener.disconnected(
+                "消息服务器拒绝连接，请检查用户名和密码 the broker refuses the connection:"
+                f" {reason}; check mqtt.username and mqtt.password_file"
+            )
             return
+        self._is_accepted = True
+        self._connected_at_s = time.monotonic()
         client.subscribe(self._subscription, qos=1)
-        self._listener.connected()
+        self._listener.connected(self._session)
 
     def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
         broker = self._broker
@@ -131,20 +162,41 @@ class MqttLink:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        if not self._is_accepted:
+            return  # refused, and why is told already
+        self._is_accepted = False
+        self._draw_session()
+        is_short = time.monotonic() - self._connected_at_s < SHORT_LIVED_S
+        self._short_lived = self._short_lived + 1 if is_short else 0
+        if reason.value == _TAKEN_OVER or self._short_lived >= SHORT_LIVED_IN_A_ROW:
+            # two with one client id throw each other out for ever
+            self._client.reconnect_delay_set(RECONNECT_SLOWLY_S // 2, RECONNECT_SLOWLY_S)
+            self._listener.disconnected(
+                "连接屡被中断，数据目录是否被复制到另一台电脑？ the connection ends again and again:"
+                " was this data directory copied to another PC?"
+            )
+            return
+        self._client.reconnect_delay_set(RECONNECT_LEAST_S, RECONNECT_MOST_S)
         self._listener.disconnected(f"与消息服务器的连接中断 connection to the broker lost: {reason}")
+
+    def _on_subscribe(
+        self, _client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        if any(reason.is_failure for reason in reasons):
+            self._listener.refused(
+                f"消息服务器不允许订阅回执，请检查访问权限 no right to subscribe to {self._subscription}: grant it in the access list"
+            )
 
     def _on_publish(
         self, _client: Client, _userdata: object, mid: int, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         if reason.is_failure:
             # not acknowledged: the record stays to be sent, and the missing ack will be noticed
-            log.warning("the broker refuses a message: %s; check the agent's rights on its topics", reason)
+            self._listener.refused(
+                f"消息服务器拒收消息，请检查访问权限 the broker refuses a message: {reason}; check the agent's rights on its topics"
+            )
             return
         self._listener.published(mid)
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         self._listener.received(message.topic, bytes(message.payload))
-
-
-def _path(path: Path | None) -> str | None:
-    return None if path is None else str(path)

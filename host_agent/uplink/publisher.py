@@ -7,17 +7,19 @@ window, and marks in the database what the broker has acknowledged, many at a ti
 from __future__ import annotations
 
 import logging
-import secrets
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 
+from pydantic import ValidationError
+
 from host_agent import AGENT_VERSION
-from host_agent.instant import Instant
+from host_agent.instant import Instant, read_clocks
 from host_agent.link.attachment import Post
 from host_agent.store.outbox import Outbox, Row
 from host_agent.uplink.delivery import Delivery
 from host_agent.uplink.mqtt import Broker, Listener, MqttLink
-from protocol.errors import PayloadError
+from protocol.errors import PayloadError, ProtocolError
 from protocol.messages import Receipt
 from protocol.payloads import Case, DeviceState, Health, ReceiptPayload, RecordEvent, State
 from protocol.record import parse_record
@@ -40,7 +42,8 @@ class Publisher:
         window: Window,
         outbox: Outbox,
         post: Post,
-        receipt: Callable[[str, Receipt], None],
+        receipt: Callable[[str, Receipt, Instant], None],
+        now: Instant,
     ) -> None:
         self._broker = broker
         self._client_id = client_id
@@ -48,7 +51,7 @@ class Publisher:
         self._outbox = outbox
         self._post = post
         self._receipt = receipt
-        self._delivery = Delivery(WINDOW)
+        self._delivery = Delivery(WINDOW, now, outbox.latest_sent_run_ms())
         self._link: MqttLink | None = None
         self._number = 0
         self._session = ""
@@ -57,9 +60,10 @@ class Publisher:
         self._health_s = 0.0
         self._device: DeviceState | None = None
         self._journal: tuple[int, int] | None = None
+        self._told: set[str] = set()
         self.is_connected = False
         self.trouble: str | None = None
-        """Why there is no connection, in words for a person."""
+        """Why there is no connection, or what the broker refuses, in words for a person."""
         self.refused_receipts = 0
         self.published = 0
 
@@ -67,11 +71,8 @@ class Publisher:
         """Begin to connect."""
         self._number += 1
         number = self._number
-        self._session = secrets.token_hex(16)
-        self._since_ms = now.utc_ms
         self.is_connected = False
         self._delivery.forget()
-        will = self._state(now, online=False).to_json()
 
         def posted(what: Callable[..., None], *arguments: object) -> None:
             self._post(partial(self._if_current, number, partial(what, *arguments)))
@@ -81,31 +82,34 @@ class Publisher:
             self._client_id,
             WINDOW,
             self._place.down(Down.RECEIPT),
-            (self._place.up(Up.STATE), will),
+            self._place.up(Up.STATE),
+            self._will,
             Listener(
-                connected=lambda: posted(self._connected),
+                connected=lambda session: posted(self._connected, session),
                 disconnected=lambda why: posted(self._disconnected, why),
+                refused=lambda why: posted(self._complain, why),
                 published=lambda mid: posted(self._acked, mid),
                 received=lambda topic, payload: posted(self._received, topic, payload),
             ),
         )
         self._link.start()
+        self._since_ms = now.utc_ms
 
     def step(self, now: Instant) -> None:
         """Note what was acknowledged, publish what waits, resend what is overdue, replace a connection that is stuck."""
         if self._acknowledged:
-            self._outbox.mark_sent(self._acknowledged, now.utc_ms)
+            self._outbox.mark_sent(self._acknowledged, self._delivery.run_ms(now))
             self._acknowledged.clear()
         before_ms = self._delivery.overdue_before_ms(now)
         if before_ms is not None:
             again = self._outbox.send_again(before_ms)
             if again:
                 self._delivery.sent_again()
-                log.info("%d records without a receipt are sent again", again)
+                log.info("%d 条记录未收到回执，重新发送 records without a receipt are sent again", again)
         if not self.is_connected:
             return
         if self._delivery.is_stuck(now):
-            log.warning("no PUBACK for too long: the connection is replaced")
+            log.warning("消息服务器未确认，重新连接 no PUBACK for too long: the connection is replaced")
             self._stop_link()
             self.start(now)
             return
@@ -133,9 +137,12 @@ class Publisher:
 
     def stop(self, now: Instant) -> None:
         """Note what was acknowledged and say goodbye."""
-        if self._acknowledged:
-            self._outbox.mark_sent(self._acknowledged, now.utc_ms)
-            self._acknowledged.clear()
+        try:
+            if self._acknowledged:
+                self._outbox.mark_sent(self._acknowledged, self._delivery.run_ms(now))
+        except sqlite3.Error as error:
+            log.debug("what was sent cannot be noted: %s; it is sent again after the next start", error)
+        self._acknowledged.clear()
         if self._link is not None and self.is_connected:
             # a clean goodbye sends no will, so the last state is said in person
             self._link.publish(self._place.up(Up.STATE), self._state(now, online=False).to_json(), retain=True)
@@ -154,25 +161,33 @@ class Publisher:
             self._link.stop()
             self._link = None
 
-    def _connected(self, now: Instant) -> None:
+    def _connected(self, session: str, now: Instant) -> None:
+        self._session = session
+        self._since_ms = now.utc_ms
         self.is_connected = True
         self.trouble = None
+        self._told.clear()
+        self._delivery.connected(now)
         self._health_s = 0.0
         log.info("connected to the broker %s:%d", self._broker.host, self._broker.port)
         self._publish_state(now)
 
-    def _disconnected(self, why: str, now: Instant) -> None:  # noqa: ARG002  # every posted call gets the time
+    def _disconnected(self, why: str, now: Instant) -> None:
         self.is_connected = False
-        level = logging.WARNING if why != self.trouble else logging.DEBUG
+        self._complain(why, now)
+
+    def _complain(self, why: str, now: Instant) -> None:  # noqa: ARG002  # every posted call gets the time
+        """Warn once for each cause; a broker that refuses every second must not fill the log."""
         self.trouble = why
-        log.log(level, "%s", why)
+        log.log(logging.DEBUG if why in self._told else logging.WARNING, "%s", why)
+        self._told.add(why)
 
     def _acked(self, mid: int, now: Instant) -> None:  # noqa: ARG002  # every posted call gets the time
         row_id = self._delivery.acknowledged(mid)
         if row_id is not None:
             self._acknowledged.append(row_id)
 
-    def _received(self, topic: str, payload: bytes, now: Instant) -> None:  # noqa: ARG002  # every posted call gets the time
+    def _received(self, topic: str, payload: bytes, now: Instant) -> None:
         try:
             word = ReceiptPayload.from_json(payload)
         except PayloadError as error:
@@ -187,10 +202,10 @@ class Publisher:
         )
         if not self._outbox.receipt(word.device, receipt):
             self.refused_receipts += 1
-            log.warning("receipt for %s up to %d fits no record here; ignored", word.device, word.next_seq)
+            log.debug("receipt for %s up to %d fits no record here; ignored", word.device, word.next_seq)
             return
         self._delivery.receipted()
-        self._receipt(word.device, receipt)
+        self._receipt(word.device, receipt, now)
 
     def _publish_records(self, now: Instant) -> None:
         assert self._link is not None  # noqa: S101  # is_connected implies a link
@@ -202,15 +217,29 @@ class Publisher:
                 if self._delivery.is_in_flight(row.id):
                     self._delivery.after_id = row.id
                     continue
-                number = self._link.publish(self._place.up(Up.RECORD), self._event(row, now).to_json())
+                payload = self._event(row, now)
+                if payload is None:
+                    self._delivery.after_id = row.id
+                    continue
+                number = self._link.publish(self._place.up(Up.RECORD), payload)
                 self._delivery.published(row.id, number, now)
                 self.published += 1
 
-    def _event(self, row: Row, now: Instant) -> RecordEvent:
-        record = parse_record(row.raw)
-        case = Case.from_json(row.case_json.encode()) if row.case_json else None
-        historical = row.was_sent or now.utc_ms - row.received_ms > HISTORICAL_AFTER_MS
-        return RecordEvent.of(self._place.path, row.device, record, row.raw, row.received_ms, case, historical)
+    def _event(self, row: Row, now: Instant) -> bytes | None:
+        try:
+            record = parse_record(row.raw)
+            case = Case.from_json(row.case_json.encode()) if row.case_json else None
+            historical = row.is_replayed or now.utc_ms - row.received_ms > HISTORICAL_AFTER_MS
+            event = RecordEvent.of(self._place.path, row.device, record, row.raw, row.received_ms, case, historical)
+        except (ProtocolError, ValidationError, OverflowError, OSError) as error:
+            # checked when it came, so the database holds something else by now; the others must not wait behind it
+            self._complain(f"记录已损坏，无法发送 row {row.id} of the outbox is damaged and cannot be sent: {error}", now)
+            return None
+        return event.to_json()
+
+    def _will(self, session: str) -> bytes:
+        state = State(session=session, online=False, since_ms=read_clocks().utc_ms, agent=AGENT_VERSION, device=None)
+        return state.to_json()
 
     def _state(self, now: Instant, *, online: bool) -> State:
         return State(
@@ -235,6 +264,6 @@ class Publisher:
             journal_free=self._journal[1] if self._journal else None,
             outbox_to_send=waiting.to_send,
             outbox_sent=waiting.sent,
-            oldest_waiting_ms=waiting.oldest_ms,
+            oldest_waiting_ms=waiting.oldest_for_ms(now.utc_ms),
         )
         self._link.publish(self._place.up(Up.HEALTH), health.to_json(), qos=0)

@@ -1,0 +1,34 @@
+"""What a person or a program may know of the agent: counts, names and troubles, never a level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """The agent at one moment."""
+
+    agent: str
+    window: str
+    link: str
+    port: str | None
+    link_trouble: str | None
+    device: str | None
+    firmware: str | None
+    boot: int | None
+    release_on_ack: bool
+    staff: str | None
+    paused: bool
+    conditions: list[str]
+    journal_waiting: int | None
+    """Records in the device without a receipt."""
+    journal_free: int | None
+    broker_connected: bool
+    broker_trouble: str | None
+    store_trouble: str | None
+    outbox_to_send: int
+    outbox_sent: int
+    oldest_waiting_ms: int | None
+    """How long the oldest record here has waited for its receipt."""
+    counters: dict[str, int]
