@@ -43,7 +43,7 @@ class Identity:
         with open(fresh, "w") as file:
             json.dump(self._facts, file)
             file.flush()
-        os.rename(fresh, self._path)
+        getattr(os, "replace", os.rename)(fresh, self._path)  # Windows' rename does not overwrite
         if hasattr(os, "sync"):
             os.sync()
         self.journals = number + 1

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from simulator.device.engine import default_engine
 from simulator.device.simulated import SimulatedDevice
 from simulator.services import HOST, Service, free_port, python_service, start_nats
 
@@ -67,7 +68,7 @@ class Stage:
         self._say("窗口代理程序 agent")
         self.agent_url = agent.ready_url()
         self.agent_token = (self._folder / "agent" / "api-token").read_text(encoding="ascii").strip()
-        self._say("评价器 device (MicroPython)")
+        self._say(f"评价器 device ({default_engine().RUNS_ON})")
         self.device = SimulatedDevice(self._folder / "device", DEVICE, hall_key, self._device_port(), listener=self._listener)
         self.device.plug_in()
 

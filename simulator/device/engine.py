@@ -57,6 +57,8 @@ def micropython() -> str | None:
 class VmEngine:
     """The firmware on the MicroPython VM."""
 
+    RUNS_ON = "MicroPython"
+
     def __init__(self, identity: Path, flash: Path, sectors: int, line: socket.socket, event: Event) -> None:
         vm = micropython()
         if vm is None:
@@ -163,6 +165,7 @@ class _SocketBoard(Board):
 class CPythonEngine:
     """The firmware in a thread of this process."""
 
+    RUNS_ON = "CPython"
     STEP_S = 0.005
 
     def __init__(self, identity: Path, flash: Path, sectors: int, line: socket.socket, event: Event) -> None:
