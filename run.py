@@ -24,7 +24,7 @@ REQUIREMENTS = ROOT / "tools" / "requirements"
 NEEDS_PYTHON = (3, 11)
 
 # what the tests need beside Python packages: program, Debian package
-PROGRAMS = {"mosquitto": "mosquitto", "chromium": "chromium", "tshark": "tshark"}
+PROGRAMS = {"curl": "curl", "mosquitto": "mosquitto", "chromium": "chromium", "tshark": "tshark"}
 CHINESE_FONT = ("fc-list", ":lang=zh", "fonts-noto-cjk")
 
 USAGE = """用法 usage:

@@ -89,7 +89,7 @@ def test_every_block_of_the_tutorial_works(tmp_path: Path, background: list[subp
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=(tmp_path / "stderr").open("ab"),
+                stderr=subprocess.DEVNULL,
                 text=True,
             )
             background.append(process)
