@@ -58,15 +58,13 @@ def device(
 ) -> None:
     """评价器 One device that runs the real firmware, for developing against.
 
-    The device appears under --port and waits for a host. It remembers everything in --folder: stop it in the middle of
-    anything and start it again, as often as you like.
+    It appears under --port and waits for a host. It remembers everything in --folder: stop it in the middle of anything
+    and start it again, as often as you like.
 
-    Open the port with pyserial (serial_for_url), speak docs/protocol.md, or point an agent at it:
+    Open the port with pyserial's serial_for_url and speak docs/protocol.md, or name it as device.port in an agent's
+    configuration (docs/tutorial.md).
 
-        [device]
-        port = "/dev/shm/evaluator0"
-
-    While it runs, type a key and Enter: 1-5 presses a button, u unplugs the cable, c cuts the power, p plugs all in
+    While it runs, type a key and Enter: 1-5 press a button, u unplugs the cable, c cuts the power, p plugs all in
     again, q ends.
     """
     try:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_headless_presses_arrive_exactly_once_and_again_on_the_same_data(tmp_path: Path) -> None:
-    first = run_demo(tmp_path / "demo", "--headless", "--presses", "20")
+    first = run_demo(tmp_path / "demo", "--headless", "--presses", "200")
     assert first.returncode == 0, first.stdout + first.stderr
     assert "完全一致 exact" in first.stdout
     second = run_demo(tmp_path / "demo", "--headless", "--presses", "5", "--seed", "2")
