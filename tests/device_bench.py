@@ -135,9 +135,14 @@ class Host:
         request = Hello(version_min=1, version_max=1, schema_hash=0, session=7, window=window)
         return self.ask(request, HelloAnswer)
 
-    def start(self, next_seq: int = 0) -> None:
+    def start(self, next_seq: int = 0, ms: int = 20) -> list[Frame]:
+        """Ask for records; return what comes in the time that follows, after the answer."""
         self.next_seq = max(next_seq, 1)
-        self.ask(Start(next_seq=next_seq), Done)
+        self._correlation += 1
+        self.send(Start(next_seq=next_seq), self._correlation)
+        done, *heard = self.listen(ms)
+        assert (done.type, done.correlation) == (Done.CODE, self._correlation)
+        return heard
 
     def join(self, next_seq: int = 0) -> Host:
         """Hello and start, as an agent does."""

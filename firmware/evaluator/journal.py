@@ -165,12 +165,18 @@ class Journal:
 
     def _no_slot(self) -> int:
         """Return 0 for a journal that is full; JournalFault for one that has room which the flash does not give."""
-        if self.free() or not self._ring:
+        if self._bad or self.free():
             raise JournalFault(self.fault_sector)
         return 0
 
     def _has_slot(self) -> bool:
-        return self._slot < layout.SLOTS or self._open_sector()
+        if self._slot < layout.SLOTS or self._open_sector():
+            return True
+        if not self._bad or self.free():
+            return False
+        self._bad.clear()  # before somebody is refused: perhaps it was a passing fault
+        self._waits_for = 0
+        return self._open_sector()
 
     def _open_sector(self) -> bool:
         """Write the header of the next sector; a sector that will not take it is bad, and the one after it is tried."""

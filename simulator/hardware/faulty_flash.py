@@ -4,7 +4,7 @@ Runs on CPython and on MicroPython. `random` is anything with `randrange`, seede
 again. After a cut the content is what the chip would hold: a page half programmed, a sector half erased.
 """
 
-try:
+try:  # noqa: SIM105  # MicroPython has no contextlib
     from random import Random
 except ImportError:
     pass  # MicroPython has only the module, which does as well; there annotations are never evaluated
