@@ -221,7 +221,6 @@ class Link:
         self._retry_ms = RETRY_FIRST_MS
         self._timed_seq = 0
         self._wait_since = now
-        self._retry_ms = RETRY_FIRST_MS
 
     def _acknowledged(self, now: int, next_seq: int) -> None:
         if not self._started or not self._ack_seq < next_seq <= self._top_seq:
@@ -238,8 +237,10 @@ class Link:
 
     def _records(self, now: int) -> None:
         journal = self._journal
-        if self._ack_seq < journal.oldest_seq:  # recycled meanwhile: a receipt came by another way
-            self._start(now, journal.oldest_seq)
+        if self._ack_seq < journal.oldest_seq:
+            # a receipt has freed what this host never acknowledged; it would wait for ever unless it asks again
+            self.talking = self._started = False
+            return
         if self._ack_seq < self._send_seq and ticks.diff(now, self._wait_since) > self._retry_ms:
             self._send_seq = self._ack_seq
             self._wait_since = now

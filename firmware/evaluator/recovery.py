@@ -27,7 +27,7 @@ class Found:
         self.boot = 1
         self.prev_mac = bytes(16)
         self.unreadable = 0
-        """Slots in the last sector that hold neither a record nor blank flash; all sectors not blank, without a journal."""
+        """Slots in the last sector that hold neither a record nor blank flash; sectors not blank, without a journal."""
         self._look()
 
     def _look(self) -> None:
@@ -106,8 +106,8 @@ class Found:
             self.marks = layout.read_marks(self._flash, sector)[0]
 
     def _is_blank(self, sector: int) -> bool:
-        for at in range(0, layout.SECTOR_BYTES, wire.RECORD_BYTES):
-            self._flash.read(sector, at, self._slot_bytes)
+        for slot in range(layout.SLOTS):
+            self._flash.read(sector, layout.slot_at(slot), self._slot_bytes)
             if not layout.is_blank(self._slot_bytes):
                 return False
         return True

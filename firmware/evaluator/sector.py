@@ -1,7 +1,7 @@
 """One sector of the journal, byte by byte: a header page, then 30 slots of 128 bytes.
 
     0    44  header: magic, generation, number of the first record, the MAC before it, receipt position, boot, CRC-32
-    44   20  blank
+    44   20  blank, or the tag of a board that keeps sectors in a file system
     64  192  24 receipt marks of 8 bytes: position, CRC-32 of it; programmed one after another into blank bytes
     256 ...  records
 

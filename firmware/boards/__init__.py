@@ -1,0 +1,31 @@
+"""What a board is made of: the only folder that knows `machine` and `rp2`.
+
+Lives here: one module per board, and the flash drivers they share. Must not: anything that decides what a press means. On the
+board this package lies beside `evaluator`; in the repository both are below `firmware`.
+"""
+
+try:
+    from firmware.evaluator import wire
+    from firmware.evaluator.device import Device
+    from firmware.evaluator.feedback import RED, SOUND_INVITE, SOUND_REFUSED, SOUND_THANKS
+    from firmware.evaluator.hardware import Board, Flash
+    from firmware.evaluator.identity import Identity, NotProvisioned
+except ImportError:
+    from evaluator import wire  # type: ignore[no-redef]  # on the board
+    from evaluator.device import Device  # type: ignore[no-redef]  # on the board
+    from evaluator.feedback import RED, SOUND_INVITE, SOUND_REFUSED, SOUND_THANKS  # type: ignore[no-redef]  # on the board
+    from evaluator.hardware import Board, Flash  # type: ignore[no-redef]  # on the board
+    from evaluator.identity import Identity, NotProvisioned  # type: ignore[no-redef]  # on the board
+
+__all__ = [
+    "RED",
+    "SOUND_INVITE",
+    "SOUND_REFUSED",
+    "SOUND_THANKS",
+    "Board",
+    "Device",
+    "Flash",
+    "Identity",
+    "NotProvisioned",
+    "wire",
+]

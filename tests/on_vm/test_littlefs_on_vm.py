@@ -1,0 +1,16 @@
+"""Journal sectors that live as files in a real littlefs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+pytestmark = pytest.mark.micropython
+
+
+def test_raw_sectors_live_beside_a_busy_file_system(run_on_vm: Callable[..., list[str]]) -> None:
+    told = run_on_vm("littlefs_on_vm.py")
+    print("\n".join(told))  # noqa: T201  # what a technician would read
+    assert all(line.startswith("OK ") for line in told)
+    assert len(told) == 10
