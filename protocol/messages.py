@@ -179,7 +179,7 @@ class Hello(Message):
     window: int = wire(U8, "how many records may be on the way without an ack, 1 to 32")
 
 
-@_message(0x11, Direction.TO_DEVICE, answer="Done", errors=(*_CHECKS, ErrorCode.NO_HELLO))
+@_message(0x11, Direction.TO_DEVICE, answer="Done", errors=(ErrorCode.LENGTH, ErrorCode.NO_HELLO))
 @layout
 class Start(Message):
     """Send records from `next_seq` on, or from the oldest one held if that is later; may be repeated to go back."""
@@ -258,7 +258,7 @@ class Resume(Message):
     """The window serves again; recorded."""
 
 
-@_message(0x30, Direction.TO_DEVICE)
+@_message(0x30, Direction.TO_DEVICE, errors=(ErrorCode.LENGTH, ErrorCode.NO_HELLO))
 @layout
 class Ack(Message):
     """Every record before `next_seq` is durable at the host: stop repeating it. The device keeps it all the same."""
