@@ -189,9 +189,9 @@ def list_candidates() -> list[str]:
 
 def _why_not(name: str, error: Exception) -> str:
     text = str(error)
-    if "Errno 16" in text or "Errno 11" in text or "PermissionError(13" in text or "exclusively lock" in text:
+    if "Errno 16]" in text or "Errno 11]" in text or "PermissionError(13" in text or "exclusively lock" in text:
         return f"{name} 被其他程序占用，请关闭该程序 is held by another program; close that program"
-    if "Errno 13" in text:
+    if "Errno 13]" in text:
         return f"{name} 无权限，请将运行账户加入 dialout 组 no permission; add the account to group dialout"
     if "Errno 2]" in text or "FileNotFoundError" in text or "No such file" in text:
         return f"{name} 不存在，请检查连线 does not exist; check the cable"
