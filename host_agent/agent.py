@@ -51,7 +51,7 @@ from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.outbox import Outbox
 from host_agent.uplink.publisher import Publisher
-from protocol.messages import Capability, HelloAnswer, Receipt, Status
+from protocol.messages import Capability, HelloAnswer, Receipt, Status, StatusRequest
 from protocol.payloads import DeviceState
 from protocol.record import Record
 
@@ -341,6 +341,8 @@ class Agent:
     def _answered(self, answer: Answered, now: Instant) -> None:
         if not self._handover.answered(answer, self._next_seq, lambda receipt: self._attachment.request(receipt, now)):
             self._desk.answered(answer, now)
+        elif answer.error is None and not answer.gave_up:
+            self._attachment.request(StatusRequest(), now)  # so that what waits is shown as it is now
         elif answer.error is not None:
             log.error(
                 "评价器拒绝回执，密钥可能不符 the device refuses a receipt (%s): is its key the hall's?", answer.error.name

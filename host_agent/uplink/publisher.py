@@ -28,6 +28,7 @@ from protocol.topics import Down, Up, Window
 log = logging.getLogger("agent.uplink")
 
 HEALTH_EVERY_S = 5.0
+HEALTH_SOON_S = 1.0
 HISTORICAL_AFTER_MS = 60_000
 WINDOW = 100
 
@@ -205,6 +206,7 @@ class Publisher:
             log.debug("receipt for %s up to %d fits no record here; ignored", word.device, word.next_seq)
             return
         self._delivery.receipted()
+        self._say_health_soon(now)
         self._receipt(word.device, receipt, now)
 
     def _publish_records(self, now: Instant) -> None:
@@ -224,6 +226,11 @@ class Publisher:
                 number = self._link.publish(self._place.up(Up.RECORD), payload)
                 self._delivery.published(row.id, number, now)
                 self.published += 1
+                self._say_health_soon(now)
+
+    def _say_health_soon(self, now: Instant) -> None:
+        """Have the next health message follow what has just changed, without one for every record."""
+        self._health_s = min(self._health_s, now.mono_s + HEALTH_SOON_S)
 
     def _event(self, row: Row, now: Instant) -> bytes | None:
         try:
