@@ -5,17 +5,15 @@ board this package lies beside `evaluator`; in the repository both are below `fi
 """
 
 try:
-    from firmware.evaluator import wire
-    from firmware.evaluator.device import Device
-    from firmware.evaluator.feedback import RED, SOUND_INVITE, SOUND_REFUSED, SOUND_THANKS
-    from firmware.evaluator.hardware import Board, Flash
-    from firmware.evaluator.identity import Identity, NotProvisioned
+    from ..evaluator.device import Device
+    from ..evaluator.feedback import RED, SOUND_INVITE, SOUND_REFUSED, SOUND_THANKS
+    from ..evaluator.hardware import Board, Flash
+    from ..evaluator.identity import Identity
 except ImportError:
-    from evaluator import wire  # type: ignore[no-redef]  # on the board
     from evaluator.device import Device  # type: ignore[no-redef]  # on the board
     from evaluator.feedback import RED, SOUND_INVITE, SOUND_REFUSED, SOUND_THANKS  # type: ignore[no-redef]  # on the board
     from evaluator.hardware import Board, Flash  # type: ignore[no-redef]  # on the board
-    from evaluator.identity import Identity, NotProvisioned  # type: ignore[no-redef]  # on the board
+    from evaluator.identity import Identity  # type: ignore[no-redef]  # on the board
 
 __all__ = [
     "RED",
@@ -26,6 +24,4 @@ __all__ = [
     "Device",
     "Flash",
     "Identity",
-    "NotProvisioned",
-    "wire",
 ]
