@@ -6,6 +6,8 @@ Every test presses, breaks something, and compares what the collection holds aft
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ import pytest
 
 from protocol.levels import Level
 from tests.brokers import Broker, mosquitto_available, nats_available, start_mosquitto, start_nats
-from tests.hall import Hall, eventually
+from tests.hall import ROOT, Hall, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -215,6 +217,19 @@ def test_what_the_agent_keeps_is_for_its_account_only(lone: Hall) -> None:
     assert lone.data_dir.stat().st_mode & 0o077 == 0
     for path in lone.data_dir.iterdir():
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_its_state_is_shown_by_a_command(lone: Hall) -> None:
+    command = [sys.executable, "-m", "host_agent", "status", "--config", str(lone.agent.config)]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert shown.returncode == 2  # there is no broker, and a script shall see that something is wrong
+    assert "PJ-0001" in shown.stdout
+    assert "talking" in shown.stdout
+    lone.agent.stop()
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (shown.returncode, "not running" in shown.stderr) == (1, True)
+    lone.agent.start()
+    eventually("the device is there", lambda: lone.status()["link"] == "talking")
 
 
 def test_a_stop_signal_ends_it_within_three_seconds_also_with_a_long_poll(lone: Hall) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import socket
 import sys
 import threading
 import time
@@ -157,6 +158,28 @@ def test_why_a_port_cannot_be_opened_is_said_in_words(terminal: Terminal, tmp_pa
         open_transport(str(tmp_path / "file"))
     with pytest.raises(PortError, match="cannot be opened"):
         open_transport("socket://127.0.0.1:1")
+
+
+def test_a_socket_is_a_line_too() -> None:
+    said: queue.SimpleQueue[str] = queue.SimpleQueue()
+    heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        name = f"socket://127.0.0.1:{server.getsockname()[1]}"
+        port = Port(open_transport(name), heard.put, said.put)
+        far, _ = server.accept()
+        far.sendall(b"from the device")
+        assert heard.get(timeout=WAIT_S) == b"from the device"
+        port.send(b"to the device")
+        assert far.recv(100) == b"to the device"
+        far.close()
+        assert "closed by the other side" in said.get(timeout=WAIT_S)
+        eventually(no_port_threads)
+        again = Port(open_transport(name), heard.put, said.put)
+        far, _ = server.accept()
+        again.close()
+        eventually(no_port_threads)
+        far.close()
+    assert said.empty()
 
 
 # --- the attachment ----------------------------------------------------------------------------------------------
