@@ -339,7 +339,7 @@ class Stream:
 
     def start(self, seq: int) -> None:
         self.started, self._timing = True, None
-        self.ack = self._next = self._highest = max(seq, self._journal.oldest)
+        self.ack = self._next = self._highest = min(max(seq, self._journal.oldest), self._journal.next)
 
     def acknowledge(self, seq: int, now_ms: int) -> None:
         if not self.started or not self.ack < seq <= self._journal.next:
@@ -486,6 +486,8 @@ class Device:
     # Requests
 
     def _handle(self, kind: int, correlation: int, payload: bytes, now_ms: int) -> None:
+        if kind >= Message.HELLO_ANSWER:
+            return  # its own words, echoed
         if kind == Message.HELLO:
             self._on_hello(correlation, unpack_message(kind, payload), now_ms)
             return
@@ -494,13 +496,11 @@ class Device:
                 raise Refused(ErrorCode.NO_HELLO)
             return
         self._heard_ms = now_ms
-        if kind not in LAYOUTS or kind >= Message.HELLO_ANSWER:
+        if kind not in LAYOUTS:
             raise Refused(ErrorCode.UNKNOWN_TYPE)
         request = unpack_message(kind, payload)
         match kind:
             case Message.START:
-                if request["next_seq"] > self.journal.next:
-                    raise Refused(ErrorCode.VALUE)
                 self._stream.start(request["next_seq"])
             case Message.ACK:
                 self._stream.acknowledge(request["next_seq"], now_ms)
