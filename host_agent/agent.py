@@ -18,7 +18,6 @@ import queue
 import sqlite3
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -32,19 +31,8 @@ from host_agent.desk import Desk
 from host_agent.errors import RequestError
 from host_agent.instant import Instant, read_clocks
 from host_agent.link.attachment import Attachment
-from host_agent.link.conversation import (
-    Alarmed,
-    Answered,
-    Event,
-    Identified,
-    LinkState,
-    Received,
-    Refused,
-    Reported,
-    Said,
-    Silent,
-    Skipped,
-)
+from host_agent.link.conversation import LinkState
+from host_agent.link.events import Alarmed, Answered, Event, Identified, Received, Refused, Reported, Said, Silent, Skipped
 from host_agent.link.handover import Handover
 from host_agent.report import StatusReport
 from host_agent.store.database import Writer
@@ -89,7 +77,7 @@ class Agent:
         self._desk = Desk(self._attachment, EvaluationStore(self._writer))
         self._publisher = Publisher(
             broker,
-            f"hcp-agent-{self._installation()}",
+            f"hcp-agent-{self._writer.installation()}",
             window,
             self._outbox,
             self._inbox.put,
@@ -390,13 +378,6 @@ class Agent:
             oldest_waiting_ms=waiting.oldest_for_ms(now.utc_ms),
             counters={name: count for name, count in sorted(counters.items()) if count},
         )
-
-    def _installation(self) -> str:
-        """Return this installation's id, drawn at its first start and kept in the database."""
-        with self._writer.transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO facts (name, value) VALUES ('installation', ?)", (uuid.uuid4().hex,))
-            row = connection.execute("SELECT value FROM facts WHERE name = 'installation'").fetchone()
-        return str(row[0])
 
 
 def _words(status: Status) -> list[str]:

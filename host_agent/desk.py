@@ -17,7 +17,7 @@ from host_agent.errors import RequestError
 from host_agent.evaluations import Evaluation
 from host_agent.instant import Instant
 from host_agent.link.attachment import Attachment
-from host_agent.link.conversation import Answered
+from host_agent.link.events import Answered
 from host_agent.store.evaluations import EvaluationStore
 from protocol.messages import (
     Cancel,

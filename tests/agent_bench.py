@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from host_agent.instant import Instant
-from host_agent.link.conversation import Answered, Conversation, Event, Identified
+from host_agent.link.conversation import Conversation
+from host_agent.link.events import Answered, Event, Identified
 from protocol.framing import Frame, FrameDecoder, encode_frame
 from protocol.messages import (
     Capability,

@@ -16,7 +16,8 @@ from functools import partial
 
 from host_agent.errors import PortError
 from host_agent.instant import Instant
-from host_agent.link.conversation import Conversation, Event, Identified, LinkState, Refused
+from host_agent.link.conversation import Conversation, LinkState
+from host_agent.link.events import Event, Identified, Refused
 from host_agent.link.port import Port, Transport, list_candidates, open_transport
 from host_agent.link.search import ANSWER_WITHIN_S, Search
 from protocol.messages import Message, TimeSource

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from host_agent.instant import Instant
+from host_agent.link.events import Alarmed, Answered, Event, Identified, Received, Refused, Reported, Said, Silent, Skipped
 from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 from protocol.errors import FrameError, MessageError, RecordError
 from protocol.framing import Frame, FrameDecoder, encode_frame
@@ -34,7 +35,7 @@ from protocol.messages import (
     Unreadable,
     parse_message,
 )
-from protocol.record import Record, parse_record
+from protocol.record import parse_record
 
 HELLO_FIRST_S = 0.4
 HELLO_MOST_S = 5.0
@@ -59,88 +60,6 @@ class LinkState(Enum):
     """The device has said who it is; the caller must now say from which record on it wants to hear."""
     TALKING = "talking"
     """Records flow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identified:
-    """The device said who it is; answer with `start`."""
-
-    answer: HelloAnswer
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """No common version; `device_is_older` says which side has to be updated."""
-
-    oldest: int
-    newest: int
-
-    @property
-    def device_is_older(self) -> bool:
-        """True when the firmware is what needs an update, False when this agent does."""
-        return self.newest < OLDEST_PROTOCOL_VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A record in its turn, to be made durable and then acknowledged."""
-
-    record: Record
-    raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """Records that will not come: the device goes on after them.
-
-    It cannot read them any more, or (`was_released`) has recycled them after a receipt, so that the collector has them.
-    """
-
-    first_seq: int
-    count: int
-    was_released: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A request was carried out (`error` None), refused, or given up after several tries (`gave_up`)."""
-
-    correlation: int
-    error: ErrorCode | None
-    gave_up: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """The device's status."""
-
-    status: Status
-
-
-@dataclass(frozen=True, slots=True)
-class Alarmed:
-    """Something went wrong on the device without being asked for."""
-
-    error: Error
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A sentence from the device for the log."""
-
-    log: Log
-
-
-@dataclass(frozen=True, slots=True)
-class Silent:
-    """The device has not been heard or does not know us any more; hello is being said again.
-
-    Requests that it has not answered are dropped without an Answered of their own: a request repeated in the next
-    conversation would open an evaluation that nobody waits for any more.
-    """
-
-
-Event = Identified | Refused | Received | Skipped | Answered | Reported | Alarmed | Said | Silent
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from host_agent.link.conversation import Answered
+from host_agent.link.events import Answered
 from protocol.messages import Receipt
 
 Ask = Callable[[Receipt], int]

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,12 @@ class Writer:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise
+
+    def installation(self) -> str:
+        """Return this installation's id, drawn at its first start."""
+        with self.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO facts (name, value) VALUES ('installation', ?)", (uuid.uuid4().hex,))
+            return str(connection.execute("SELECT value FROM facts WHERE name = 'installation'").fetchone()[0])
 
     def close(self) -> None:
         """Close and let another agent in."""

@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from host_agent.instant import Instant
-from host_agent.link.conversation import Conversation, Identified, LinkState, Received, Skipped
+from host_agent.link.conversation import Conversation, LinkState
+from host_agent.link.events import Identified, Received, Skipped
 from protocol.framing import Frame, encode_frame
 from protocol.messages import BY_CODE, Hello
 from protocol.record import Kind

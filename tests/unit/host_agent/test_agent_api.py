@@ -20,7 +20,7 @@ from host_agent.api.server import LEAST_TOKEN, TOKEN_FILE, read_or_make_token
 from host_agent.desk import Desk
 from host_agent.errors import RequestError
 from host_agent.instant import Instant
-from host_agent.link.conversation import Answered
+from host_agent.link.events import Answered
 from host_agent.report import StatusReport
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,16 @@ from host_agent.errors import PortError
 from host_agent.instant import Instant
 from host_agent.link import attachment as module
 from host_agent.link.attachment import Attachment
-from host_agent.link.conversation import Event, Identified, Refused
+from host_agent.link.events import Event, Identified, Refused
 from host_agent.link.port import Port, Transport, open_transport
 from protocol.errors import FrameError
 from protocol.framing import FrameDecoder, encode_frame
 from protocol.messages import ErrorCode, Hello, parse_message
 from tests.agent_bench import at, error, hello_answer
 
-if sys.platform == "win32":
+if os.name == "nt":
     pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)
+assert sys.platform != "win32"
 
 WAIT_S = 5.0
 
@@ -81,6 +83,9 @@ class Loop:
 
     def _lost(self, _now: Instant) -> None:
         self.lost += 1
+
+    def has_lost(self, times: int) -> bool:
+        return self.lost == times
 
     def trouble(self) -> str:
         return self.attachment.trouble or ""
@@ -223,7 +228,7 @@ def test_a_device_is_found_lost_and_found_again_under_the_same_name(tmp_path: Pa
         loop.until(lambda: loop.attachment.is_talking)
         assert not loop.trouble()
         terminal.pull()
-        loop.until(lambda expected=round_: loop.lost == expected)  # type: ignore[misc]  # bound at once
+        loop.until(partial(loop.has_lost, round_))
         assert loop.trouble()
         terminal = Terminal(tmp_path / "port")
         loop.until(lambda: loop.attachment.conversation is not None, 0.5)

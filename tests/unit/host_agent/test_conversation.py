@@ -8,19 +8,8 @@ from itertools import pairwise
 import pytest
 
 from host_agent.link import conversation as module
-from host_agent.link.conversation import (
-    Alarmed,
-    Answered,
-    Conversation,
-    Identified,
-    LinkState,
-    Received,
-    Refused,
-    Reported,
-    Said,
-    Silent,
-    Skipped,
-)
+from host_agent.link.conversation import Conversation, LinkState
+from host_agent.link.events import Alarmed, Answered, Identified, Received, Refused, Reported, Said, Silent, Skipped
 from protocol.framing import Frame, encode_frame
 from protocol.messages import (
     Ack,

@@ -14,7 +14,7 @@ from host_agent.desk import Desk
 from host_agent.errors import RequestError
 from host_agent.evaluations import Evaluation, EvaluationState
 from host_agent.instant import Instant
-from host_agent.link.conversation import Answered
+from host_agent.link.events import Answered
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
 from protocol.messages import Cancel, Condition, ErrorCode, Language, Message, Open, Pause, PauseReason, Resume, SignIn, SignOut

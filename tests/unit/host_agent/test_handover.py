@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from host_agent.link.conversation import Answered
+from host_agent.link.events import Answered
 from host_agent.link.handover import Handover
 from protocol.messages import ErrorCode, Receipt
 
