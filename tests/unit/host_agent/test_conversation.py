@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from host_agent.link import conversation as module
+from host_agent.link import events as event_module
 from host_agent.link.conversation import Conversation, LinkState
 from host_agent.link.events import Alarmed, Answered, Identified, Received, Refused, Reported, Said, Silent, Skipped
 from protocol.framing import Frame, encode_frame
@@ -379,8 +380,9 @@ def test_the_firmware_is_understood_also_after_a_power_cut() -> None:
     assert [event.record.seq for event in events if isinstance(event, Received)][-1] == 5
 
 
-def test_a_device_that_speaks_newer_versions_only_is_told_from_an_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_firmware_that_is_older_than_all_we_speak_is_named_as_the_old_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "OLDEST_PROTOCOL_VERSION", 2)
+    monkeypatch.setattr(event_module, "OLDEST_PROTOCOL_VERSION", 2)
     monkeypatch.setattr(module, "PROTOCOL_VERSION", 3)
     events = exchange(Conversation(SESSION, at(0)), bench(), 1, 0)
     refusal = events[0]
