@@ -11,6 +11,7 @@ Only processes started here are ended, by their own id.
 
 from __future__ import annotations
 
+import getpass
 import shutil
 import socket
 import subprocess
@@ -142,11 +143,7 @@ def start_mosquitto(directory: Path, *, more: str = "") -> Broker:
 
 def _user() -> str:
     # started as root, mosquitto would change to a user that may not write below a test's directory
-    if sys.platform == "win32":
-        return ""
-    import getpass
-
-    return f"user {getpass.getuser()}\n"
+    return "" if sys.platform == "win32" else f"user {getpass.getuser()}\n"
 
 
 def _nats() -> str | None:

@@ -112,9 +112,8 @@ class Stage:
         return bytes.fromhex(path.read_text(encoding="ascii").strip())
 
     def _device_port(self) -> str:
-        if sys.platform == "win32":
-            return f"socket://{HOST}:{self._tcp_port}"
-        return (self._folder / "device-port").as_posix()
+        has_terminals = sys.platform != "win32"
+        return (self._folder / "device-port").as_posix() if has_terminals else f"socket://{HOST}:{self._tcp_port}"
 
     def _write_configs(self, broker_port: int, page_origins: list[str]) -> None:
         self._tcp_port = free_port()

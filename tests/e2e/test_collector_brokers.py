@@ -195,7 +195,6 @@ def test_a_chain_with_repetitions_and_a_forgery(stage: Stage) -> None:
     assert summary["evidence"]["wrong_key"] == 1
     assert summary["gaps"] == 0
     assert summary["ingest"]["duplicate"] >= 60
-    port = stage.collector.url.rpartition(":")[2]
     command = [sys.executable, "-m", "collector", "status", "--config", str(stage.collector.config)]
     status = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=START_S, check=True).stdout.decode()
     assert "PJ-0001" in status
