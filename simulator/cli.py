@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from simulator.demo.show import PAGE_PORT, show_headless, show_page
-from simulator.demo.stage import StageInUse, reset
+from simulator.demo.stage import StageInUse
 from simulator.device.engine import CPythonEngine, DeviceFailed, VmEngine, default_engine
 from simulator.device.simulated import SECTORS, SimulatedDevice
 from simulator.hardware.serial_line import PortInUse
@@ -34,11 +34,9 @@ def demo(
     no_open: Annotated[bool, typer.Option("--no-open", help="不打开浏览器 do not open a browser")] = False,
 ) -> None:
     """演示 One device, one window and the collection, on this machine."""
-    if start_anew:
-        reset(folder)
     if headless:
-        raise typer.Exit(show_headless(folder.resolve(), presses, seed))
-    raise typer.Exit(show_page(folder.resolve(), open_browser=not no_open, port=port))
+        raise typer.Exit(show_headless(folder.resolve(), presses, seed, anew=start_anew))
+    raise typer.Exit(show_page(folder.resolve(), open_browser=not no_open, port=port, anew=start_anew))
 
 
 @app.command()

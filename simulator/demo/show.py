@@ -24,11 +24,11 @@ from simulator.services import HOST, free_port
 PAGE_PORT = 8600
 
 
-def show_headless(folder: Path, presses: int, seed: int) -> int:
+def show_headless(folder: Path, presses: int, seed: int, *, anew: bool = False) -> int:
     """Run without a browser; return the exit code, 0 only when everything arrived exactly once."""
     console = Console()
     thanks = headless.Thanks()
-    stage = Stage(folder, lambda text: console.print(f"  启动 starting {text}"), thanks.tell)
+    stage = Stage(folder, lambda text: console.print(f"  启动 starting {text}"), thanks.tell, anew=anew)
     try:
         stage.start([])
         columns = (TextColumn("  按键 presses"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -77,14 +77,14 @@ def _books_table(books: headless.Books, seconds: float) -> Table:
     return table
 
 
-def show_page(folder: Path, *, open_browser: bool, port: int = PAGE_PORT) -> int:
+def show_page(folder: Path, *, open_browser: bool, port: int = PAGE_PORT, anew: bool = False) -> int:
     """Run with the page until Ctrl-C; return the exit code."""
     console = Console()
     chosen = free_port(port)
     if chosen != port:
         console.print(f"[yellow]端口 {port} 已被占用，改用 {chosen} port {port} is in use, taking {chosen}[/yellow]")
     state = PanelState()
-    stage = Stage(folder, lambda text: console.print(f"  启动 starting {text}"), state.tell)
+    stage = Stage(folder, lambda text: console.print(f"  启动 starting {text}"), state.tell, anew=anew)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stopping.set())

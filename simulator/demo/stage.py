@@ -21,6 +21,14 @@ AREA, HALL, WINDOW = "533103", "mangshi", "07"
 DEVICE = "PJQ-DEMO-07"
 BROKER_PORT = 18830
 
+OURS = frozenset(
+    {
+        "agent", "agent.log", "agent.toml", "broker.log", "collector", "collector.log", "collector.toml",
+        "device", "device-port", "hall.key", "jetstream", "nats.conf", "running",
+    }
+)  # fmt: skip
+"""Every name that the demo makes in its folder; it starts in, and deletes from, no folder that holds anything else."""
+
 Say = Callable[[str], None]
 
 
@@ -28,20 +36,34 @@ class StageInUse(Exception):
     """Another demo runs on the same folder."""
 
 
-def reset(folder: Path) -> None:
-    """Delete the demo's data, and only if the folder is one that the demo made."""
-    if not folder.exists():
-        return
-    if not (folder / "hall.key").exists() and any(folder.iterdir()):
-        raise StageInUse(f"{folder} 不是演示数据，未删除 is not demo data and was left alone")
-    shutil.rmtree(folder)
+def _delete_data(folder: Path) -> None:
+    """Delete what the demo has made in `folder`, and nothing else."""
+    for name in OURS - {"running"}:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise unless the folder is empty or holds nothing but what the demo makes."""
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in OURS)
+    if foreign:
+        raise StageInUse(
+            f"{folder} 中有其他文件（{foreign[0]} 等），请用 --folder 另选空目录 holds something that is not the demo's "
+            f"({foreign[0]}); choose an empty folder with --folder"
+        )
 
 
 class Stage:
-    """Start with `start`, end with `stop`; the addresses are there in between."""
+    """Start with `start`, end with `stop`; the addresses are there in between. `anew` forgets the data of before."""
 
-    def __init__(self, folder: Path, say: Say, listener: Callable[[str, int], None] | None = None) -> None:
+    def __init__(
+        self, folder: Path, say: Say, listener: Callable[[str, int], None] | None = None, *, anew: bool = False
+    ) -> None:
         self._folder = folder.resolve()
+        self._anew = anew
         self._say = say
         self._listener = listener
         self._services: list[Service] = []
@@ -52,7 +74,10 @@ class Stage:
     def start(self, page_origins: list[str]) -> None:
         """Start everything; `page_origins` are the pages that may call the agent and embed the collector."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(self._folder)
         self._take_folder()
+        if self._anew:
+            _delete_data(self._folder)
         hall_key = self._hall_key()
         port = free_port(BROKER_PORT)
         self._say("消息服务器 broker (NATS JetStream, MQTT)")

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from simulator.demo.stage import OURS
 from tests.demo_process import ROOT, demo_page, run_demo
 
 pytestmark = pytest.mark.e2e
@@ -27,12 +28,22 @@ def test_headless_presses_arrive_exactly_once_and_again_on_the_same_data(tmp_pat
     assert anew.returncode == 0, anew.stdout + anew.stderr
 
 
-def test_reset_leaves_a_folder_alone_that_is_no_demo(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", [[], ["--reset"]])
+def test_a_folder_with_something_else_in_it_is_left_alone(option: list[str], tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    refused = run_demo(tmp_path, "--headless", "--reset")
+    (tmp_path / "hall.key").write_text("another hall's")
+    refused = run_demo(tmp_path, "--headless", *option)
     assert refused.returncode == 1
-    assert "is not demo data" in refused.stderr
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert "thesis.txt" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hall.key", "thesis.txt"]
+    assert (tmp_path / "hall.key").read_text() == "another hall's"
+
+
+def test_the_demo_makes_nothing_in_its_folder_but_what_it_may_delete(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    assert run_demo(folder, "--headless", "--presses", "1").returncode == 0
+    assert {path.name for path in folder.iterdir()} <= OURS
 
 
 def test_a_second_demo_on_the_same_folder_says_so_and_a_taken_port_is_replaced(tmp_path: Path) -> None:
@@ -40,9 +51,10 @@ def test_a_second_demo_on_the_same_folder_says_so_and_a_taken_port_is_replaced(t
         port = taken.getsockname()[1]
         with demo_page(tmp_path / "demo", port=port) as url:
             assert not url.endswith(f":{port}/")
-            second = run_demo(tmp_path / "demo", "--headless")
+            second = run_demo(tmp_path / "demo", "--headless", "--reset")
             assert second.returncode == 1
             assert "another demo uses this folder" in second.stderr
+            assert (tmp_path / "demo" / "hall.key").exists()
 
 
 def test_nothing_is_left_running_after_ctrl_c(tmp_path: Path) -> None:
