@@ -25,10 +25,10 @@ from host_agent.api.models import (
     OpenBody,
     PauseBody,
     StaffBody,
-    StatusAnswer,
 )
 from host_agent.errors import RequestError
 from host_agent.evaluations import Evaluation
+from host_agent.report import StatusReport
 
 T = TypeVar("T")
 
@@ -130,9 +130,9 @@ def _window(app: FastAPI, agent: Agent) -> None:
         await _soon(await _soon(agent.call(lambda desk, now: desk.resume(now))))
 
     @app.get("/v1/status")
-    async def status() -> StatusAnswer:
+    async def status() -> StatusReport:
         """Return the agent's state."""
-        return StatusAnswer.model_validate(await _soon(agent.status()))
+        return await _soon(agent.status())
 
 
 def _errors(app: FastAPI) -> None:

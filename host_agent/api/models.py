@@ -97,31 +97,3 @@ class ErrorAnswer(BaseModel):
 
     error: str
     message: str
-
-
-class StatusAnswer(BaseModel):
-    """The agent's state; see `agent status`."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    agent: str
-    window: str
-    link: str
-    port: str | None
-    link_trouble: str | None
-    device: str | None
-    firmware: str | None
-    boot: int | None
-    release_on_ack: bool
-    staff: str | None
-    paused: bool
-    conditions: list[str]
-    journal_waiting: int | None
-    journal_free: int | None
-    broker_connected: bool
-    broker_trouble: str | None
-    store_trouble: str | None
-    outbox_to_send: int
-    outbox_sent: int
-    oldest_waiting_ms: int | None
-    counters: dict[str, int]
