@@ -17,7 +17,6 @@ import logging
 import queue
 import sqlite3
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -29,7 +28,7 @@ from host_agent import AGENT_VERSION
 from host_agent.config import Config
 from host_agent.desk import Desk
 from host_agent.errors import RequestError
-from host_agent.instant import Instant, read_clocks
+from host_agent.instant import Instant
 from host_agent.link.attachment import Attachment
 from host_agent.link.conversation import LinkState
 from host_agent.link.events import Alarmed, Answered, Event, Identified, Received, Refused, Reported, Said, Silent, Skipped
@@ -38,6 +37,7 @@ from host_agent.report import StatusReport
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.outbox import Outbox
+from host_agent.surroundings import Surroundings
 from host_agent.uplink.publisher import Publisher
 from protocol.messages import Capability, HelloAnswer, Receipt, Status, StatusRequest
 from protocol.payloads import DeviceState
@@ -58,8 +58,10 @@ STORE_CALM_S = 10.0
 class Agent:
     """Runs in `run` until `stop`, in the thread that made it; `call` is the door for other threads."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, surroundings: Surroundings | None = None) -> None:
+        surroundings = surroundings or Surroundings()
         self._config = config
+        self._clocks = surroundings.clocks
         self._inbox: queue.SimpleQueue[Callable[[Instant], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -68,6 +70,7 @@ class Agent:
         self._outbox = Outbox(self._writer)
         self._attachment = Attachment(
             config.device.port,
+            surroundings.ports,
             self._inbox.put,
             self._event,
             self._device_lost,
@@ -82,7 +85,8 @@ class Agent:
             self._outbox,
             self._inbox.put,
             self._hand_receipt,
-            read_clocks(),
+            surroundings.connect,
+            surroundings.clocks,
         )
         self._batch: list[tuple[Record, bytes]] = []
         self._skipped_to = 0
@@ -134,37 +138,46 @@ class Agent:
     def run(self) -> None:
         """Work until `stop`; everything is durable when this returns."""
         try:
-            self._publisher.start(read_clocks())
+            self.start()
             while not self._stopping.is_set():
-                self._turn()
+                self._wait()
+                self.turn()
         finally:
-            self._attachment.close()
-            self._publisher.stop(read_clocks())
-            self._ended.set()
-            self._drain()
-            self._writer.close()
+            self.end()
+
+    def start(self) -> None:
+        """Begin to connect; `turn` has to follow whenever something was posted or `deadline_s` is reached."""
+        self._publisher.start(self._clocks())
+
+    def end(self) -> None:
+        """Close everything; what is durable stays, the rest the device still has."""
+        self._attachment.close()
+        self._publisher.stop(self._clocks())
+        self._ended.set()
+        self._drain()
+        self._writer.close()
 
     def _drain(self) -> None:
         """Answer who still asks: what was posted is refused or, for a port or connection that is closed, does nothing."""
         with contextlib.suppress(queue.Empty):
             while True:
-                self._inbox.get_nowait()(read_clocks())
+                self._inbox.get_nowait()(self._clocks())
 
-    def _turn(self) -> None:
-        self._run_posted()
-        now = read_clocks()
+    def turn(self) -> None:
+        """Do everything that has been posted and is due, without waiting."""
+        with contextlib.suppress(queue.Empty):
+            for _ in range(MOST_PER_TURN):
+                self._guarded(self._inbox.get_nowait(), self._clocks())
+        now = self._clocks()
         self._guarded(self._keep, now)
         self._guarded(self._attachment.step, now)
 
-    def _run_posted(self) -> None:
-        wait_s = min(self._deadline_s() - time.monotonic(), LONGEST_WAIT_S)
-        try:
-            todo = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
-            self._guarded(todo, read_clocks())
-            for _ in range(MOST_PER_TURN):
-                self._guarded(self._inbox.get_nowait(), read_clocks())
-        except queue.Empty:
-            pass
+    def _wait(self) -> None:
+        """Wait until something is posted or due."""
+        wait_s = min(self.deadline_s() - self._clocks().mono_s, LONGEST_WAIT_S)
+        if wait_s > 0:
+            with contextlib.suppress(queue.Empty):
+                self._guarded(self._inbox.get(timeout=wait_s), self._clocks())
 
     def _keep(self, now: Instant) -> None:
         """Make durable what came in, and move what is durable on."""
@@ -190,11 +203,12 @@ class Agent:
                 log.error("数据库无法写入，请检查磁盘空间和权限 the database cannot be written: %s; check the disk", error)
             self._store_told = True
             self._store_trouble = str(error)
-            self._store_retry_s = time.monotonic() + STORE_RETRY_S
-            self._store_calm_s = time.monotonic() + STORE_CALM_S
+            self._store_retry_s = self._clocks().mono_s + STORE_RETRY_S
+            self._store_calm_s = self._clocks().mono_s + STORE_CALM_S
             self._counters["store_failures"] += 1
 
-    def _deadline_s(self) -> float:
+    def deadline_s(self) -> float:
+        """Return the monotonic time by which `turn` must be called."""
         other_s = self._publisher.deadline_s() if self._store_trouble is None else self._store_retry_s
         return min(self._attachment.deadline_s(), other_s)
 

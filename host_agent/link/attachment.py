@@ -1,7 +1,7 @@
 """The device at this window: search, port and conversation together, driven from the agent's one thread.
 
-Ports are listed and opened in a worker thread, because both can take seconds. Whatever happens there or in the port's own
-threads is posted back, so that everything below runs in one thread and needs no lock. A port that has been given up may
+Listing and opening ports can take seconds and happens elsewhere, as reading does. Whatever comes of it is posted back, so that
+everything below runs in one thread and needs no lock. A port that has been given up may
 still post; its number tells it from the current one.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,7 @@ from host_agent.errors import PortError
 from host_agent.instant import Instant
 from host_agent.link.conversation import Conversation, LinkState
 from host_agent.link.events import Event, Identified, Refused
-from host_agent.link.port import Port, Transport, list_candidates, open_transport
+from host_agent.link.port import OpenPort, Ports, Transport
 from host_agent.link.search import ANSWER_WITHIN_S, Search
 from protocol.messages import Message, TimeSource
 
@@ -34,6 +33,7 @@ class Attachment:
     def __init__(
         self,
         port_name: str | None,
+        ports: Ports,
         post: Post,
         handle: Callable[[Event, Instant], None],
         lost: Callable[[Instant], None],
@@ -42,11 +42,12 @@ class Attachment:
         rts: bool = False,
     ) -> None:
         self._search = Search(port_name)
+        self._ports = ports
         self._post = post
         self._handle = handle
         self._lost = lost
         self._lines = (dtr, rts)
-        self._port: Port | None = None
+        self._port: OpenPort | None = None
         self._port_number = 0
         self._busy = False
         self._closed = False
@@ -124,21 +125,12 @@ class Attachment:
             return
         if self._search.needs_candidates and now.mono_s >= self._search.deadline_s():
             self._busy = True
-            threading.Thread(target=self._list, name="port list", daemon=True).start()
+            self._ports.list(lambda found: self._post(partial(self._listed, found)))
             return
         name = self._search.next_port(now)
         if name is not None:
             self._busy = True
-            threading.Thread(target=self._open, args=(name,), name="port open", daemon=True).start()
-
-    def _list(self) -> None:
-        try:
-            found = list_candidates()
-        except Exception as error:
-            # whatever a driver's entries make of it: a thread that ends without a word would be waited for for ever
-            log.warning("串口无法列出 the ports cannot be listed: %s", error)
-            found = []
-        self._post(partial(self._listed, found))
+            self._ports.open(name, *self._lines, lambda outcome: self._post(partial(self._tried, name, outcome)))
 
     def _listed(self, found: list[str], now: Instant) -> None:
         self._busy = False
@@ -147,31 +139,21 @@ class Attachment:
             self.trouble = "未发现串口设备，请检查评价器连线 no serial device found; check the cable"
             self._search.failed(now)
 
-    def _open(self, name: str) -> None:
-        try:
-            transport = open_transport(name, dtr=self._lines[0], rts=self._lines[1])
-        except PortError as error:
-            self._post(partial(self._not_opened, name, str(error)))
-            return
-        except Exception as error:  # the same
-            self._post(partial(self._not_opened, name, f"{name} 无法打开 cannot be opened: {error!r}"))
-            return
-        self._post(partial(self._opened, name, transport))
-
-    def _not_opened(self, name: str, why: str, now: Instant) -> None:
+    def _tried(self, name: str, outcome: Transport | PortError, now: Instant) -> None:
         self._busy = False
-        self._complain(name, why)
-        self._search.failed(now)
+        if isinstance(outcome, PortError):
+            self._complain(name, str(outcome))
+            self._search.failed(now)
+        elif self._closed:
+            outcome.close()
+        else:
+            self._opened(name, outcome, now)
 
     def _opened(self, name: str, transport: Transport, now: Instant) -> None:
-        self._busy = False
-        if self._closed:
-            transport.close()
-            return
         self._port_number += 1
         number = self._port_number
         self.port_name = name
-        self._port = Port(
+        self._port = self._ports.attach(
             transport,
             lambda data: self._post(partial(self._bytes, number, data)),
             lambda why: self._post(partial(self._failed, number, why)),

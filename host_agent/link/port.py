@@ -8,6 +8,7 @@ dead until it is closed). Whether a device is there is decided by its answers, n
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import select
 import socket
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 import serial
 
 from host_agent.errors import PortError
+
+log = logging.getLogger("agent.link")
 
 BAUD = 115_200
 READ_TIMEOUT_S = 0.5
@@ -178,6 +181,66 @@ class Port:
             self._why = self._why or str(error)
         self._closing.set()
         self._transport.wake()
+
+
+class OpenPort(Protocol):
+    """A port in use."""
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to the device; never waits."""
+
+    def close(self) -> None:
+        """Close; nothing is reported any more. Comes back at once."""
+
+
+class Ports(Protocol):
+    """The machine's ports. Listing and opening may take seconds: their outcome comes by a call, from any thread."""
+
+    def list(self, then: Callable[[list[str]], None]) -> None:
+        """Find the names of ports that may have a device."""
+
+    def open(self, name: str, dtr: bool, rts: bool, then: Callable[[Transport | PortError], None]) -> None:
+        """Open a port."""
+
+    def attach(self, transport: Transport, bytes_in: Callable[[bytes], None], failed: Callable[[str], None]) -> OpenPort:
+        """Begin to read from an open port; `failed` is called at most once and last."""
+
+
+class SystemPorts:
+    """The real ports, listed and opened in a thread for each time."""
+
+    def list(self, then: Callable[[list[str]], None]) -> None:
+        """Find the machine's USB serial ports."""
+
+        def work() -> None:
+            try:
+                found = list_candidates()
+            except Exception as error:
+                # whatever a driver's entries make of it: a thread that ends without a word would be waited for for ever
+                log.warning("串口无法列出 the ports cannot be listed: %s", error)
+                found = []
+            then(found)
+
+        threading.Thread(target=work, name="port list", daemon=True).start()
+
+    def open(self, name: str, dtr: bool, rts: bool, then: Callable[[Transport | PortError], None]) -> None:
+        """Open any name that pyserial takes."""
+
+        def work() -> None:
+            outcome: Transport | PortError
+            try:
+                outcome = open_transport(name, dtr=dtr, rts=rts)
+            except PortError as error:
+                outcome = error
+            except Exception as error:  # the same
+                outcome = PortError(f"{name} 无法打开 cannot be opened: {error!r}")
+            then(outcome)
+
+        threading.Thread(target=work, name="port open", daemon=True).start()
+
+    def attach(self, transport: Transport, bytes_in: Callable[[bytes], None], failed: Callable[[str], None]) -> OpenPort:
+        """Read and write in two threads."""
+        return Port(transport, bytes_in, failed)
 
 
 def list_candidates() -> list[str]:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
@@ -56,6 +57,23 @@ class Listener:
     """Connected, but the broker does not let us publish or subscribe."""
     published: Callable[[int], None]
     received: Callable[[str, bytes], None]
+
+
+class Connection(Protocol):
+    """A way to the broker that keeps itself up."""
+
+    def start(self) -> None:
+        """Connect in the background."""
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int:
+        """Hand over a message; return the number under which `published` will name it."""
+
+    def stop(self) -> None:
+        """Say goodbye and end."""
+
+
+Connect = Callable[[Broker, str, int, str, str, Callable[[str], bytes], Listener], Connection]
+"""Makes a connection from broker, client id, window, subscription, will topic, will and listener."""
 
 
 class MqttLink:

@@ -14,11 +14,11 @@ from functools import partial
 from pydantic import ValidationError
 
 from host_agent import AGENT_VERSION
-from host_agent.instant import Instant, read_clocks
+from host_agent.instant import Instant
 from host_agent.link.attachment import Post
 from host_agent.store.outbox import Outbox, Row
 from host_agent.uplink.delivery import Delivery
-from host_agent.uplink.mqtt import Broker, Listener, MqttLink
+from host_agent.uplink.mqtt import Broker, Connect, Connection, Listener
 from protocol.errors import PayloadError, ProtocolError
 from protocol.messages import Receipt
 from protocol.payloads import Case, DeviceState, Health, ReceiptPayload, RecordEvent, State
@@ -44,7 +44,8 @@ class Publisher:
         outbox: Outbox,
         post: Post,
         receipt: Callable[[str, Receipt, Instant], None],
-        now: Instant,
+        connect: Connect,
+        clocks: Callable[[], Instant],
     ) -> None:
         self._broker = broker
         self._client_id = client_id
@@ -52,8 +53,10 @@ class Publisher:
         self._outbox = outbox
         self._post = post
         self._receipt = receipt
-        self._delivery = Delivery(WINDOW, now, outbox.latest_sent_run_ms())
-        self._link: MqttLink | None = None
+        self._connect = connect
+        self._clocks = clocks
+        self._delivery = Delivery(WINDOW, clocks(), outbox.latest_sent_run_ms())
+        self._link: Connection | None = None
         self._number = 0
         self._session = ""
         self._since_ms = 0
@@ -78,7 +81,7 @@ class Publisher:
         def posted(what: Callable[..., None], *arguments: object) -> None:
             self._post(partial(self._if_current, number, partial(what, *arguments)))
 
-        self._link = MqttLink(
+        self._link = self._connect(
             self._broker,
             self._client_id,
             WINDOW,
@@ -245,7 +248,7 @@ class Publisher:
         return event.to_json()
 
     def _will(self, session: str) -> bytes:
-        state = State(session=session, online=False, since_ms=read_clocks().utc_ms, agent=AGENT_VERSION, device=None)
+        state = State(session=session, online=False, since_ms=self._clocks().utc_ms, agent=AGENT_VERSION, device=None)
         return state.to_json()
 
     def _state(self, now: Instant, *, online: bool) -> State:

@@ -17,10 +17,10 @@ import pytest
 
 from host_agent.errors import PortError
 from host_agent.instant import Instant
-from host_agent.link import attachment as module
+from host_agent.link import port as module
 from host_agent.link.attachment import Attachment
 from host_agent.link.events import Event, Identified, Refused
-from host_agent.link.port import Port, Transport, open_transport
+from host_agent.link.port import Port, SystemPorts, Transport, open_transport
 from protocol.errors import FrameError
 from protocol.framing import FrameDecoder, encode_frame
 from protocol.messages import ErrorCode, Hello, parse_message
@@ -73,7 +73,7 @@ class Loop:
         self.events: list[Event] = []
         self.lost = 0
         self.now = at(0)
-        self.attachment = Attachment(port, self.posted.put, self._handle, self._lost)
+        self.attachment = Attachment(port, SystemPorts(), self.posted.put, self._handle, self._lost)
 
     def _handle(self, event: Event, now: Instant) -> None:
         self.events.append(event)

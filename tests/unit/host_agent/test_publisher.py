@@ -74,7 +74,8 @@ class Stage:
             self.outbox,
             self.post,
             lambda device, receipt, _now: self.receipts.append((device, receipt)),
-            self.now,
+            PaperLink,
+            lambda: self.now,
         )
         self.publisher.start(self.now)
 
@@ -121,9 +122,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+def stage(tmp_path: Path) -> Iterator[Stage]:
     PaperLink.made.clear()
-    monkeypatch.setattr(module, "MqttLink", PaperLink)
     made = Stage(tmp_path)
     yield made
     made.writer.close()
