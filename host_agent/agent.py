@@ -62,6 +62,7 @@ class Agent:
         surroundings = surroundings or Surroundings()
         self._config = config
         self._clocks = surroundings.clocks
+        self._posted = surroundings.posted
         self._inbox: queue.SimpleQueue[Callable[[Instant], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -71,7 +72,7 @@ class Agent:
         self._attachment = Attachment(
             config.device.port,
             surroundings.ports,
-            self._inbox.put,
+            self._post,
             self._event,
             self._device_lost,
             dtr=config.device.dtr,
@@ -83,7 +84,7 @@ class Agent:
             f"hcp-agent-{self._writer.installation()}",
             window,
             self._outbox,
-            self._inbox.put,
+            self._post,
             self._hand_receipt,
             surroundings.connect,
             surroundings.clocks,
@@ -119,10 +120,15 @@ class Agent:
             except Exception as error:
                 future.set_exception(error)
 
-        self._inbox.put(run)
+        self._post(run)
         if self._ended.is_set():
             self._drain()
         return future
+
+    def _post(self, what: Callable[[Instant], None]) -> None:
+        """Have something happen in the agent's thread; from any thread."""
+        self._inbox.put(what)
+        self._posted()
 
     def status(self) -> Future[StatusReport]:
         """Ask for the agent's status."""
@@ -131,7 +137,7 @@ class Agent:
     def stop(self) -> None:
         """Make `run` return; from any thread or signal handler."""
         self._stopping.set()
-        self._inbox.put(lambda _now: None)
+        self._post(lambda _now: None)
 
     # --- the loop --------------------------------------------------------------------------------------------
 

@@ -21,3 +21,5 @@ class Surroundings:
     clocks: Callable[[], Instant] = read_clocks
     ports: Ports = field(default_factory=SystemPorts)
     connect: Connect = MqttLink
+    posted: Callable[[], None] = lambda: None
+    """Called after something was posted to the agent, for those who call `turn` themselves."""

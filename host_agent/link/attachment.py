@@ -125,7 +125,7 @@ class Attachment:
             return
         if self._search.needs_candidates and now.mono_s >= self._search.deadline_s():
             self._busy = True
-            self._ports.list(lambda found: self._post(partial(self._listed, found)))
+            self._ports.find(lambda found: self._post(partial(self._listed, found)))
             return
         name = self._search.next_port(now)
         if name is not None:

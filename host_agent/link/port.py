@@ -196,7 +196,7 @@ class OpenPort(Protocol):
 class Ports(Protocol):
     """The machine's ports. Listing and opening may take seconds: their outcome comes by a call, from any thread."""
 
-    def list(self, then: Callable[[list[str]], None]) -> None:
+    def find(self, then: Callable[[list[str]], None]) -> None:
         """Find the names of ports that may have a device."""
 
     def open(self, name: str, dtr: bool, rts: bool, then: Callable[[Transport | PortError], None]) -> None:
@@ -209,7 +209,7 @@ class Ports(Protocol):
 class SystemPorts:
     """The real ports, listed and opened in a thread for each time."""
 
-    def list(self, then: Callable[[list[str]], None]) -> None:
+    def find(self, then: Callable[[list[str]], None]) -> None:
         """Find the machine's USB serial ports."""
 
         def work() -> None:
