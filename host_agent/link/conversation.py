@@ -8,7 +8,6 @@ A conversation lives as long as its port is open; after a silence it says hello 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -73,11 +72,15 @@ class _Pending:
 class Counters:
     """What the line has been like, by name; `damaged` by reason of the damage."""
 
-    damaged: Counter[str] = field(default_factory=Counter)
+    damaged: dict[str, int] = field(default_factory=dict)
     unknown: int = 0
     repeated: int = 0
     out_of_turn: int = 0
     silences: int = 0
+
+    def damage(self, reason: str) -> None:
+        """Count one more of a kind."""
+        self.damaged[reason] = self.damaged.get(reason, 0) + 1
 
 
 class Conversation:
@@ -158,7 +161,7 @@ class Conversation:
         events: list[Event] = []
         for item in self._decoder.feed(data):
             if isinstance(item, FrameError):
-                self.counters.damaged[item.reason] += 1
+                self.counters.damage(item.reason)
                 continue
             try:
                 message = parse_message(item)
@@ -166,7 +169,7 @@ class Conversation:
                 if error.reason == "type":
                     self.counters.unknown += 1
                 else:
-                    self.counters.damaged[f"message {error.reason}"] += 1
+                    self.counters.damage(f"message {error.reason}")
                 continue
             if self.state is LinkState.ASKING and not isinstance(message, HelloAnswer | Error):
                 continue  # left over from an earlier conversation
@@ -200,7 +203,7 @@ class Conversation:
         if frame.correlation != self._hello_correlation:
             return
         if not _DEVICE_ID.fullmatch(answer.device):
-            self.counters.damaged["device id"] += 1  # nothing that bears it could be published
+            self.counters.damage("device id")  # nothing that bears it could be published
             return
         if not OLDEST_PROTOCOL_VERSION <= answer.version <= PROTOCOL_VERSION:
             self._refused(answer.version_min, answer.version_max, now, events)
@@ -219,7 +222,7 @@ class Conversation:
                 raise RecordError("value", "no record can come after this one, so it cannot be acknowledged")
         except RecordError as error:
             # the frame's CRC was right: the device sent this on purpose. Not acknowledged, so it stays where it is
-            self.counters.damaged[f"record {error.reason}"] += 1
+            self.counters.damage(f"record {error.reason}")
             return
         if record.seq < self._expected_seq:
             self.counters.repeated += 1
@@ -240,7 +243,7 @@ class Conversation:
             self.counters.repeated += 1
             self._send(Ack(next_seq=self._durable_seq))
         elif next_seq > MOST_SEQ:
-            self.counters.damaged["skip value"] += 1
+            self.counters.damage("skip value")
         else:
             self._pass_over(next_seq, events, was_released=False)
 

@@ -1,0 +1,115 @@
+"""The agent's own promises: an ack only for what is durable, counters with names, and never a word about a level."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from host_agent.agent import Agent
+from host_agent.config import load
+from host_agent.link.conversation import Conversation
+from host_agent.link.events import Received
+from host_agent.store.database import FILE_NAME
+from protocol.messages import RecordMessage
+from protocol.record import Kind
+from tests.agent_bench import PaperLine, at, hello_answer, paper_line
+from tests.chains import PaperDevice
+
+CONFIG = """
+data_dir = "data"
+place = { area = "533103", hall = "dating", window = "07" }
+device = { port = "no-such-port" }
+mqtt = { port = 1 }
+"""
+
+
+class Bench:
+    """An agent in this thread, in the middle of a conversation; `acks` says of each ack what another program found stored."""
+
+    def __init__(self, folder: Path) -> None:
+        file = folder / "agent.toml"
+        file.write_text(CONFIG, encoding="utf-8")
+        self.agent = Agent(load(file))
+        self.line: PaperLine = paper_line().join()
+        self.acks: list[tuple[int, int]] = []
+        self._database = folder / "data" / FILE_NAME
+        self.agent._attachment.conversation = self.line.conversation
+        self.agent._device = hello_answer()
+        self.line.conversation.acknowledge = self._acknowledge  # type: ignore[method-assign]  # to look at that moment
+
+    def _acknowledge(self, next_seq: int) -> None:
+        self.acks.append((next_seq, self.stored()))
+        Conversation.acknowledge(self.line.conversation, next_seq)
+
+    def stored(self) -> int:
+        reader = sqlite3.connect(self._database)
+        try:
+            return int(reader.execute("SELECT count(*) FROM records").fetchone()[0])
+        finally:
+            reader.close()
+
+    def come(self, record: RecordMessage) -> None:
+        for event in self.line.say(record, 0, at(1)):
+            assert isinstance(event, Received)
+            self.agent._event(event, at(1))
+
+    def status(self) -> str:
+        future = self.agent.status()
+        self.agent._inbox.get_nowait()(at(1))
+        return repr(future.result(0))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.agent._writer.close()
+
+
+def records(*levels: int) -> list[RecordMessage]:
+    device = PaperDevice()
+    return [RecordMessage(record=device.write(Kind.RATING, level=level).pack()) for level in levels]
+
+
+def test_an_ack_is_for_what_another_program_finds_in_the_database(bench: Bench) -> None:
+    for record in records(5, 1, 3):
+        bench.come(record)
+    assert (bench.acks, bench.stored()) == ([], 0)
+    bench.agent._keep(at(1))
+    assert bench.acks == [(4, 3)]
+
+
+def test_nothing_is_acknowledged_that_could_not_be_stored(bench: Bench) -> None:
+    (record,) = records(2)
+    bench.come(record)
+    bench.agent._writer.connection.execute("PRAGMA query_only = ON")
+    bench.agent._guarded(bench.agent._keep, at(1))
+    assert (bench.acks, bench.stored()) == ([], 0)
+    assert "store_failures" in bench.status()
+
+
+def test_what_is_said_of_the_best_and_of_the_worst_is_the_same(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    said = []
+    device = PaperDevice()
+    for level in (5, 1):
+        caplog.clear()
+        record = device.write(Kind.RATING, level=level)
+        bench.come(RecordMessage(record=record.pack()))
+        bench.agent._keep(at(1))
+        said.append((caplog.text.replace(str(record.seq), "N"), bench.status().count("level")))
+    assert said[0] == said[1]
+    assert said[0][1] == 0
+
+
+def test_what_a_line_has_been_like_is_counted_by_name(bench: Bench) -> None:
+    for _ in range(3):
+        assert bench.line.say_bytes(b"\x00\x05abcdefgh\x00", at(1)) == []
+    future = bench.agent.status()
+    bench.agent._inbox.get_nowait()(at(1))
+    counted = {name: count for name, count in future.result(0).counters.items() if name.startswith("line_damaged")}
+    assert sum(counted.values()) == 3
+    assert all(name.replace("_", "").replace(" ", "").isalpha() for name in counted), counted
