@@ -84,13 +84,14 @@ def _table(report: dict[str, Any]) -> Table:
     release = "代理回执即释放，弱保证 released by the agent's ack: weaker" if report["release_on_ack"] else ""
     rows = (
         ("评价器 device", f"{report['device'] or '—'} {report['firmware'] or ''} {release}".strip()),
-        ("连接 link", f"{report['link']} {report['port'] or ''} {report['link_trouble'] or ''}".strip()),
+        ("连接 link", _link(report)),
         ("工作人员 staff", f"{report['staff'] or '—'}{' 暂停服务 paused' if report['paused'] else ''}"),
         ("异常 conditions", ", ".join(report["conditions"]) or "无 none"),
         ("评价器待回执 in the device, no receipt yet", _number(report["journal_waiting"])),
         ("评价器剩余 room in the device", _number(report["journal_free"])),
         ("待发送 to send", str(report["outbox_to_send"])),
         ("已发送待回执 sent, no receipt yet", str(report["outbox_sent"])),
+        ("最久等待 the oldest waits for", _duration(report["oldest_waiting_ms"])),
         ("消息服务器 broker", _broker(report)),
         ("数据库 database", report["store_trouble"] or "正常 good"),
         ("计数 counters", ", ".join(f"{name} {count}" for name, count in report["counters"].items()) or "—"),
@@ -98,6 +99,19 @@ def _table(report: dict[str, Any]) -> Table:
     for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def _link(report: dict[str, Any]) -> str:
+    port, trouble = report["port"] or "", report["link_trouble"] or ""
+    return " ".join(part for part in (report["link"], "" if port in trouble else port, trouble) if part)
+
+
+def _duration(waited_ms: int | None) -> str:
+    if waited_ms is None:
+        return "—"
+    minutes, seconds = divmod(waited_ms // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
 
 
 def _broker(report: dict[str, Any]) -> str:

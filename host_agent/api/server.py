@@ -73,6 +73,7 @@ class ApiServer:
         config = uvicorn.Config(
             make_app(agent, token, origins),
             log_config=None,
+            log_level="warning",
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=1,
