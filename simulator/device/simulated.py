@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from simulator.device.engine import CPythonEngine, Engine, VmEngine, default_engine
+from filelock import FileLock, Timeout
+
+from simulator.device.engine import CPythonEngine, DeviceFailed, Engine, VmEngine, default_engine
 from simulator.device.provision import provision
 from simulator.hardware.serial_line import SerialLine
 
@@ -38,13 +40,25 @@ class SimulatedDevice:
         self.name = name
         self._identity = folder / f"{name}.json"
         self._flash = folder / f"{name}.flash"
-        provision(self._identity, name, hall_key, **(settings or {}))
+        self._in_use = FileLock(folder / f"{name}.lock")
+        try:
+            self._in_use.acquire(timeout=0)
+        except Timeout as error:
+            raise DeviceFailed(
+                f"{folder} 中的评价器 {name} 已在运行，请先停止它，或用 --folder 另选目录 this device is running already: "
+                "stop that one first, or choose another --folder"
+            ) from error
+        try:
+            provision(self._identity, name, hall_key, **(settings or {}))
+            self.line = SerialLine(port)
+        except BaseException:
+            self._in_use.release()
+            raise
         self._sectors = sectors
         self._make = engine or default_engine()
         self._listener = listener
         self._engine: Engine | None = None
         self._lock = threading.Lock()
-        self.line = SerialLine(port)
 
     @property
     def has_power(self) -> bool:
@@ -99,6 +113,7 @@ class SimulatedDevice:
         """Take everything away; the files stay."""
         self.cut_power()
         self.line.close()
+        self._in_use.release()
 
     def _tell(self, word: str, number: int) -> None:
         if self._listener is not None:

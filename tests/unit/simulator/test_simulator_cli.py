@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from simulator.device.engine import CPythonEngine, DeviceFailed
+from simulator.device.simulated import SimulatedDevice
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -68,3 +71,16 @@ def test_typed_keys_press_buttons(engine: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "声 sound 2" in done.stdout  # thanks
     assert "'x'?" in done.stderr
+
+
+def test_a_device_runs_once_and_keeps_its_key(tmp_path: Path) -> None:
+    key = bytes(32)
+    first = SimulatedDevice(tmp_path, "PJ-1", key, "socket://127.0.0.1:0", engine=CPythonEngine)
+    try:
+        with pytest.raises(DeviceFailed, match="is running already"):
+            SimulatedDevice(tmp_path, "PJ-1", key, "socket://127.0.0.1:0", engine=CPythonEngine)
+    finally:
+        first.close()
+    with pytest.raises(DeviceFailed, match="another hall key"):
+        SimulatedDevice(tmp_path, "PJ-1", b"\x01" * 32, "socket://127.0.0.1:0", engine=CPythonEngine)
+    SimulatedDevice(tmp_path, "PJ-1", key, "socket://127.0.0.1:0", engine=CPythonEngine).close()
