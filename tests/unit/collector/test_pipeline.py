@@ -143,3 +143,26 @@ def test_without_a_connection_receipts_are_dropped_and_counted() -> None:
     counters = Counters()
     Broker(MqttConfig(), counters).publish([Message("t", b"")])
     assert counters.snapshot() == {"receipts_dropped": 1}
+
+
+def test_nothing_is_acknowledged_before_it_is_stored(engine: sa.Engine) -> None:
+    broker = PaperBroker()
+    before: list[int] = []
+
+    class WatchingIngest(FailingIngest):
+        def take(self, messages: Sequence[Message], now_ms: int) -> Taken:
+            before.append(broker.acknowledged.qsize())
+            return super().take(messages, now_ms)
+
+    device = PaperDevice()
+    broker.deliver(1, device.message(device.write_many(1)[0]))
+    pipeline = Pipeline(broker, WatchingIngest(engine), Counters(), lambda: None)
+    pipeline.start()
+    assert broker.acknowledged.get(timeout=WAIT_S) == 1
+    pipeline.stop()
+    assert before == [0]
+
+
+def test_the_broker_keeps_for_the_collector_what_it_has_not_acknowledged() -> None:
+    client = Broker(MqttConfig(), Counters())._client
+    assert (client._manual_ack, client._clean_session) == (True, False)
