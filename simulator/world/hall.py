@@ -28,6 +28,20 @@ HALL_KEY = bytes(range(32))
 SECTORS = 8
 SETTLE_S = 3 * 3600.0
 SETTLE_STEP_S = 60.0
+FAULTS = (
+    "power cut",
+    "power cut in flash",
+    "unplugged",
+    "bad line",
+    "agent killed",
+    "agent's disk lost",
+    "connection dropped",
+    "broker unreachable",
+    "broker forgets",
+    "bad broker",
+    "collector killed",
+)
+"""What happens, by name."""
 
 
 @dataclass
@@ -142,22 +156,22 @@ class Hall:
         if not self.breaking:
             return
         random = self.random
-        troubles: list[tuple[str, Callable[[], None]]] = [
-            ("power cut", lambda: self._power_cut(post)),
-            ("power cut in flash", lambda: post.device.flash.cut_after(random.randrange(4))),
-            ("unplugged", lambda: self._unplugged(post)),
-            ("bad line", lambda: self._for_a_while(post.line, 0.3)),
-            ("agent killed", lambda: post.agent.kill(random.randrange(12), after=bool(random.randrange(2)))),
-            ("agent's disk lost", post.agent.lose_disk),
-            ("connection dropped", post.broker.drop_connection),
-            ("broker unreachable", lambda: self._unreachable(post)),
-            ("broker forgets", lambda: post.broker.forget(random.randrange(5))),
-            ("bad broker", lambda: self._for_a_while(post.broker, 0.3)),
-            ("collector killed", lambda: self.collector.kill(random.randrange(3))),
-        ]
-        name, happens = random.choice([trouble for trouble in troubles if self._kinds is None or trouble[0] in self._kinds])
+        happens: dict[str, Callable[[], None]] = {
+            "power cut": lambda: self._power_cut(post),
+            "power cut in flash": lambda: post.device.flash.cut_after(random.randrange(4)),
+            "unplugged": lambda: self._unplugged(post),
+            "bad line": lambda: self._for_a_while(post.line, 0.3),
+            "agent killed": lambda: post.agent.kill(random.randrange(12), after=bool(random.randrange(2))),
+            "agent's disk lost": post.agent.lose_disk,
+            "connection dropped": post.broker.drop_connection,
+            "broker unreachable": lambda: self._unreachable(post),
+            "broker forgets": lambda: post.broker.forget(random.randrange(5)),
+            "bad broker": lambda: self._for_a_while(post.broker, 0.3),
+            "collector killed": lambda: self.collector.kill(random.randrange(3)),
+        }
+        name = random.choice([fault for fault in FAULTS if self._kinds is None or fault in self._kinds])
         self.faults[name] += 1
-        happens()
+        happens[name]()
         self.scheduler.after(random.random() * 15, lambda: self._repair(post))
         self.scheduler.after(random.random() * 6, lambda: self._trouble(post))
 

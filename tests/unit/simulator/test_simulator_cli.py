@@ -40,6 +40,8 @@ def test_help_teaches_how_to_develop_against_a_device() -> None:
         (("device", "--port", "socket://127.0.0.1:0", "--engine", "java"), "cpython"),
         (("device",), "--port"),
         (("demo", "--presses", "0"), "--presses"),
+        (("world", "--seeds", "9..1"), "1..20"),
+        (("world", "--faults", "earthquake"), "power cut in flash"),
     ],
 )
 def test_wrong_arguments_say_what_is_wanted(arguments: tuple[str, ...], why: str, tmp_path: Path) -> None:
