@@ -135,7 +135,9 @@ function showSummary(now) {
     document.getElementById("share-" + level).style.width = now.ratings ? (100 * count / now.ratings) + "%" : "0";
   }
   const known = now.windows.some((item) => item.waiting_agent !== null);
-  set("waiting-device", known ? now.waiting.device : "–");
+  // a device that is not connected goes on rating: what it holds is not known until it is back
+  const away = now.windows.some((item) => item.waiting_device === null);
+  set("waiting-device", known ? now.waiting.device + (away ? " + ?" : "") : "–");
   set("waiting-agent", known ? now.waiting.agent : "–");
   set("online", now.windows.filter((item) => item.online).length + " / " + now.windows.length);
   set("total", now.ratings.toLocaleString("zh-CN"));
@@ -170,7 +172,8 @@ stream.addEventListener("gap", data((item) => {
   title.dataset.device = item.device;
 }));
 stream.addEventListener("evidence", data((item) => {
-  const where = [item.place || item.topic, item.device, item.seq && "#" + item.seq];
+  const when = day.format(item.last_ms) + " " + hall.format(item.last_ms);
+  const where = [when, item.place || item.topic, item.device, item.seq && "#" + item.seq];
   showTrouble("", "异常：" + item.chinese, item.kind, [...where, item.advice_chinese].filter(Boolean).join(" · "), item.text + "; " + item.advice);
 }));
 stream.addEventListener("skipped", data((item) =>
