@@ -7,6 +7,7 @@ stable word and a sentence.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from concurrent.futures import Future
 from typing import Annotated, Any, TypeVar
@@ -29,6 +30,8 @@ from host_agent.api.models import (
 from host_agent.errors import RequestError
 from host_agent.evaluations import Evaluation
 from host_agent.report import StatusReport
+
+log = logging.getLogger("agent.api")
 
 T = TypeVar("T")
 
@@ -144,9 +147,12 @@ def _errors(app: FastAPI) -> None:
         return answer(error.status, error.code, str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        # never the value, nor a name that the caller made up: whatever they are, the log is no place for them
+        told = "" if first["type"] == "extra_forbidden" else where
+        log.warning("接口请求有误 %s %s refused: %s %s", request.method, request.scope["route"].path, first["type"], told)
         return answer(422, "invalid", f"请求有误 {where}: {first['msg']}")
 
     @app.exception_handler(HTTPException)

@@ -364,3 +364,15 @@ def test_a_token_in_a_shared_folder_is_told_of_when_everybody_can_read_it(
             assert read_or_make_token(tmp_path) == token
         assert ("open to others" in caplog.text) is is_told
         assert token not in caplog.text
+
+
+def test_a_body_that_is_refused_is_told_in_the_log_without_what_it_said(
+    agent: PaperAgent, caplog: pytest.LogCaptureFixture
+) -> None:
+    for body in ({"case": {"case_no": "C-1"}, "timeout_s": 1}, {"case": {"case_no": "C-1"}, "mobile": "13800000000"}):
+        assert asked(agent, "POST", "/v1/evaluations", json=body).status_code == 422
+    first, second = (record.getMessage() for record in caplog.records if record.name == "agent.api")
+    assert "POST /v1/evaluations refused: greater_than_equal body.timeout_s" in first
+    assert "extra_forbidden" in second
+    assert "mobile" not in caplog.text
+    assert "13800000000" not in caplog.text
