@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import sys
 import threading
@@ -71,6 +72,8 @@ def device(
         key = b""
     if len(key) != 32:
         raise typer.BadParameter("64 位十六进制 64 hex digits are expected", param_hint="--hall-key")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,16}", name):
+        raise typer.BadParameter("1 至 16 个字母、数字、_ 或 - 1 to 16 letters, digits, _ or -", param_hint="--id")
     engines: dict[str, type[VmEngine] | type[CPythonEngine]] = {
         "": default_engine(),
         "vm": VmEngine,

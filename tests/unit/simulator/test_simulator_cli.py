@@ -38,6 +38,7 @@ def test_help_teaches_how_to_develop_against_a_device() -> None:
     [
         (("device", "--port", "socket://127.0.0.1:0", "--hall-key", "abc"), "64 hex digits"),
         (("device", "--port", "socket://127.0.0.1:0", "--engine", "java"), "cpython"),
+        (("device", "--port", "socket://127.0.0.1:0", "--id", "评价器"), "1 to 16 letters"),
         (("device",), "--port"),
         (("demo", "--presses", "0"), "--presses"),
         (("world", "--seeds", "9..1"), "1..20"),
