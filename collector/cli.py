@@ -29,6 +29,7 @@ hall_key = typer.Typer(no_args_is_help=True, help="大厅密钥 Hall keys")
 app.add_typer(hall_key, name="hall-key")
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="配置文件 the configuration (TOML)")]
 ASK_S = 5.0
+WEAKER = "（代理回执即释放，弱保证 released by the agent's ack: weaker）"
 
 
 @app.command()
@@ -127,7 +128,7 @@ def show(console: Console, summary: dict[str, Any]) -> None:
         windows.add_row(
             item["place"],
             "[green]在线 online[/green]" if item["online"] else "[red]离线 offline[/red]",
-            item["device"] or "-",
+            (item["device"] or "-") + (WEAKER if item["release_on_ack"] else ""),
             *waiting,
         )
     console.print(windows)
