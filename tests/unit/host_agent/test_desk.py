@@ -386,3 +386,14 @@ def test_a_caller_who_has_gone_is_not_answered(counter: Counter) -> None:
     counter.answer(ErrorCode.VALUE)
     assert future.cancelled()
     assert other.cancelled()
+
+
+def test_nobody_hears_of_an_end_that_is_not_durable_yet(counter: Counter) -> None:
+    evaluation = counter.opened()
+    ended = counter.desk.wait(evaluation.id)
+    record = PaperDevice().write(Kind.RATING, evaluation=bytes.fromhex(evaluation.id))
+    with counter.writer.transaction() as connection:
+        changed = counter.desk.recorded(connection, [record], at(5))
+        assert not ended.done()
+    counter.desk.announce(changed)
+    assert now(ended).state.value == "rated"
