@@ -130,6 +130,10 @@ class Agent:
         self._inbox.put(what)
         self._posted()
 
+    def count(self, name: str) -> None:
+        """Count something that happened outside the agent's thread, for the status."""
+        self._post(lambda _now: self._counters.update([name]))
+
     def status(self) -> Future[StatusReport]:
         """Ask for the agent's status."""
         return self.call(lambda _desk, now: self._report(now))
@@ -284,6 +288,7 @@ class Agent:
                 self._counters["silences"] += 1
                 self._device_lost(now)
             case Refused():
+                self._counters["versions_refused"] += 1
                 self._device_lost(now)
 
     def _identified(self, answer: HelloAnswer, now: Instant) -> None:

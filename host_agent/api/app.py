@@ -56,7 +56,7 @@ def make_app(agent: Agent, token: str, origins: list[str]) -> FastAPI:
         responses=_ERRORS,
     )
     app.add_middleware(Guard, token=token, origins=origins)
-    _errors(app)
+    _errors(app, agent)
     _evaluations(app, agent)
     _window(app, agent)
     return app
@@ -138,7 +138,7 @@ def _window(app: FastAPI, agent: Agent) -> None:
         return await _soon(agent.status())
 
 
-def _errors(app: FastAPI) -> None:
+def _errors(app: FastAPI, agent: Agent) -> None:
     def answer(status: int, code: str, text: str) -> JSONResponse:
         return JSONResponse({"error": code, "message": text}, status)
 
@@ -148,6 +148,7 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        agent.count("api_requests_invalid")
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         # never the value, nor a name that the caller made up: whatever they are, the log is no place for them

@@ -53,6 +53,7 @@ class Attachment:
         self._closed = False
         self._answer_by_s = 0.0
         self._complaints: Counter[str] = Counter()
+        self._damage_told: set[str] = set()
         self.port_name: str | None = None
         self.conversation: Conversation | None = None
         self.trouble: str | None = None
@@ -165,9 +166,23 @@ class Attachment:
 
     def _bytes(self, number: int, data: bytes, now: Instant) -> None:
         if number == self._port_number and self.conversation is not None:
-            for event in self.conversation.receive(data, now):
+            conversation = self.conversation
+            for event in conversation.receive(data, now):
                 self._event(event, now)
+            self._tell_damage(conversation)
             self.flush()
+
+    def _tell_damage(self, conversation: Conversation) -> None:
+        """Warn once for each kind of damage; the counters tell how much of it there is."""
+        kinds = set(conversation.counters.damaged) | ({"unknown type"} if conversation.counters.unknown else set())
+        for kind in sorted(kinds - self._damage_told):
+            self._damage_told.add(kind)
+            log.warning(
+                "%s 收到损坏或无法识别的数据（%s），请检查连线和供电 damaged or unknown data; check cable and power, or whether "
+                "this is a rating device",
+                self.port_name,
+                kind,
+            )
 
     def _event(self, event: Event, now: Instant) -> None:
         if isinstance(event, Identified):

@@ -31,6 +31,10 @@ HEALTH_EVERY_S = 5.0
 HEALTH_SOON_S = 1.0
 HISTORICAL_AFTER_MS = 60_000
 WINDOW = 100
+NO_RECEIPT = (
+    "归集端没有回执，请检查归集程序是否运行、评价器密钥是否属于本大厅 "
+    "no receipt from the collector; is it running, and is the device's key the hall's?"
+)
 
 
 class Publisher:
@@ -110,6 +114,7 @@ class Publisher:
             if again:
                 self._delivery.sent_again()
                 log.info("%d 条记录未收到回执，重新发送 records without a receipt are sent again", again)
+                self._complain(NO_RECEIPT, now)
         if not self.is_connected:
             return
         if self._delivery.is_stuck(now):
@@ -209,6 +214,9 @@ class Publisher:
             log.debug("receipt for %s up to %d fits no record here; ignored", word.device, word.next_seq)
             return
         self._delivery.receipted()
+        self._told.discard(NO_RECEIPT)
+        if self.trouble == NO_RECEIPT:
+            self.trouble = None
         self._say_health_soon(now)
         self._receipt(word.device, receipt, now)
 

@@ -54,8 +54,12 @@ class PaperAgent:
         self.error: ErrorCode | None = None
         self.number = 0
         self.calls = 0
+        self.counted: list[str] = []
         self.raises: Exception | None = None
         self.desk = Desk(self, EvaluationStore(self.writer))  # type: ignore[arg-type]  # it is the attachment as well
+
+    def count(self, name: str) -> None:
+        self.counted.append(name)
 
     def request(self, _message: Message, _now: Instant) -> int:
         self.number += 1
@@ -201,6 +205,11 @@ def test_a_websocket_is_not_accepted(agent: PaperAgent) -> None:
 
 
 # --- what is answered --------------------------------------------------------------------------------------------
+
+
+def test_a_body_that_cannot_be_used_is_counted(agent: PaperAgent) -> None:
+    assert asked(agent, "POST", "/v1/evaluations", json={"case": {}}).status_code == 422
+    assert agent.counted == ["api_requests_invalid"]
 
 
 def test_an_evaluation_from_opening_to_its_end(agent: PaperAgent) -> None:

@@ -326,3 +326,18 @@ def test_what_a_given_up_port_still_says_is_not_heard(terminal: Terminal) -> Non
     loop.step()
     assert loop.events == []
     loop.attachment.close()
+
+
+def test_damaged_data_is_told_once_for_each_kind(terminal: Terminal, caplog: pytest.LogCaptureFixture) -> None:
+    loop = Loop(str(terminal.path))
+    loop.until(lambda: loop.attachment.conversation is not None)
+    for _ in range(3):
+        os.write(terminal.master, b"\x00AT+GMM\r\n\x00")
+    conversation = loop.attachment.conversation
+    assert conversation is not None
+    loop.until(lambda: sum(conversation.counters.damaged.values()) == 3)
+    told = [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
+    assert len(told) == 1
+    assert str(terminal.path) in told[0]
+    assert "check cable" in told[0]
+    loop.attachment.close()

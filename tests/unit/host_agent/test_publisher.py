@@ -274,6 +274,22 @@ def test_troubles_are_told_once_until_it_works_again(stage: Stage, caplog: pytes
         assert len(caplog.records) == 3
 
 
+def test_a_collector_that_gives_no_receipt_is_a_trouble_until_it_gives_one(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = stage.write(2)
+    stage.connect()
+    stage.step()
+    stage.puback_all()
+    stage.step(1)
+    assert not stage.trouble()
+    stage.step(120)
+    assert "is the device's key the hall's?" in (stage.trouble() or "")
+    assert caplog.text.count("no receipt from the collector") == 1
+    stage.receipt(written[-1])
+    assert not stage.trouble()
+
+
 def test_a_row_that_is_damaged_holds_up_no_other(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.write(3)
     with stage.writer.transaction() as connection:
