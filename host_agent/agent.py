@@ -8,6 +8,8 @@ Two kinds of failure are expected here. An exception of a caller's request goes 
 written (disk full) is a state: nothing is acknowledged, and when it can be written again the device is asked for everything
 from the first record that is not durable. Anything else is a bug and ends the process: to go on after an event was lost
 half-way could acknowledge a record that was never stored, and a restarted agent begins from what is durable.
+
+Over 400 lines, because it is the one place where all parts meet: each handler is a few lines that belong to one thread.
 """
 
 from __future__ import annotations
