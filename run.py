@@ -175,14 +175,19 @@ def test(arguments: list[str]) -> int:
     return 0 if all(code == 0 for _, code, _ in results) else 1
 
 
-def hand_over(command: list[str]) -> int:
-    """Run a program that deals with Ctrl-C itself."""
-    process = subprocess.Popen(command, cwd=ROOT)
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue  # the program has been told as well, and stops everything in order
+def hand_over(command: list[str]) -> int:  # noqa: RET503  # execv does not return
+    """Become a program that deals with Ctrl-C itself; on Windows, which cannot, wait for it."""
+    if sys.platform != "win32":
+        sys.stdout.flush()
+        os.chdir(ROOT)
+        os.execv(command[0], command)  # noqa: S606  # so that whoever stops this stops the program
+    else:
+        process = subprocess.Popen(command, cwd=ROOT)
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue  # the program has been told as well, and stops everything in order
 
 
 def main() -> int:
