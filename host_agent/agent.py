@@ -77,10 +77,11 @@ class Agent:
             self._post,
             self._event,
             self._device_lost,
+            entropy=surroundings.entropy,
             dtr=config.device.dtr,
             rts=config.device.rts,
         )
-        self._desk = Desk(self._attachment, EvaluationStore(self._writer))
+        self._desk = Desk(self._attachment, EvaluationStore(self._writer), surroundings.entropy)
         self._publisher = Publisher(
             broker,
             f"hcp-agent-{self._writer.installation()}",

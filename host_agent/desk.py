@@ -52,7 +52,8 @@ _REFUSALS = {
 class Desk:
     """The window's business, over one attachment and one store."""
 
-    def __init__(self, attachment: Attachment, store: EvaluationStore) -> None:
+    def __init__(self, attachment: Attachment, store: EvaluationStore, entropy: Callable[[int], bytes]) -> None:
+        self._entropy = entropy
         self._attachment = attachment
         self._store = store
         self._asked: dict[int, Callable[[Answered, Instant], None]] = {}
@@ -84,7 +85,12 @@ class Desk:
         self._must_be_talking()
         serves = staff or self.staff
         evaluation = Evaluation(
-            id=uuid.uuid4().hex, case=case, timeout_ms=timeout_ms, created_ms=now.utc_ms, key=key, staff=serves
+            id=uuid.UUID(bytes=self._entropy(16), version=4).hex,
+            case=case,
+            timeout_ms=timeout_ms,
+            created_ms=now.utc_ms,
+            key=key,
+            staff=serves,
         )
         self._store.add(evaluation)
         self._unfinished[evaluation.id] = evaluation

@@ -1,11 +1,12 @@
-"""What the agent does not do by itself: read clocks, open ports, speak MQTT.
+"""What the agent does not do by itself: read clocks, draw numbers, open ports, speak MQTT.
 
 The real ones are the default. The simulated world hands in its own, and with them the whole agent runs in one thread and in
-virtual time: nothing else in it starts a thread or looks at a clock.
+virtual time, the same way each time: nothing else in it starts a thread, looks at a clock or rolls dice.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,9 +17,11 @@ from host_agent.uplink.mqtt import Connect, MqttLink
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Clocks, ports and broker connections."""
+    """Clocks, randomness, ports and broker connections."""
 
     clocks: Callable[[], Instant] = read_clocks
+    entropy: Callable[[int], bytes] = os.urandom
+    """Draws so many random bytes, for the ids of evaluations and conversations."""
     ports: Ports = field(default_factory=SystemPorts)
     connect: Connect = MqttLink
     posted: Callable[[], None] = lambda: None

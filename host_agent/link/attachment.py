@@ -8,7 +8,6 @@ still post; its number tells it from the current one.
 from __future__ import annotations
 
 import logging
-import random
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -38,9 +37,11 @@ class Attachment:
         handle: Callable[[Event, Instant], None],
         lost: Callable[[Instant], None],
         *,
+        entropy: Callable[[int], bytes],
         dtr: bool = True,
         rts: bool = False,
     ) -> None:
+        self._entropy = entropy
         self._search = Search(port_name)
         self._ports = ports
         self._post = post
@@ -160,7 +161,7 @@ class Attachment:
             lambda why: self._post(partial(self._failed, number, why)),
         )
         # no secret: it only tells one conversation's answers from another's
-        self.conversation = Conversation(random.getrandbits(32), now, TimeSource.FREE_RUNNING)
+        self.conversation = Conversation(int.from_bytes(self._entropy(4), "little"), now, TimeSource.FREE_RUNNING)
         self._answer_by_s = now.mono_s + ANSWER_WITHIN_S
         self.flush()
 

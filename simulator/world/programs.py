@@ -71,7 +71,13 @@ class WorldAgent:
             place=PlaceConfig(area=window.area, hall=window.hall, window=window.window),
             device=DeviceConfig(port=NAME),
         )
-        self._surroundings = Surroundings(scheduler.instant, line, broker.connect, self._plan_now)
+        self._surroundings = Surroundings(
+            clocks=scheduler.instant,
+            entropy=Random(window.path).randbytes,
+            ports=line,
+            connect=broker.connect,
+            posted=self._plan_now,
+        )
         self._line = line
         self._statements: _Statements | None = None
         self._life = 0
@@ -118,11 +124,11 @@ class WorldAgent:
         if when_s < self._planned_s:
             self._planned_s = when_s
             life = self._life
-            self._scheduler.after(when_s - self._scheduler.now_s, lambda: self._turn(life))
+            self._scheduler.after(when_s - self._scheduler.now_s, lambda: self._turn(life, when_s))
 
-    def _turn(self, life: int) -> None:
-        if self.agent is None or life != self._life:
-            return
+    def _turn(self, life: int, planned_s: float) -> None:
+        if self.agent is None or life != self._life or planned_s != self._planned_s:
+            return  # of a life that is over, or overtaken by something earlier
         self._planned_s = float("inf")
         self._guarded(self.agent.turn)
         if self.agent is not None:

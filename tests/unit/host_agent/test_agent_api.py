@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
@@ -56,7 +57,7 @@ class PaperAgent:
         self.calls = 0
         self.counted: list[str] = []
         self.raises: Exception | None = None
-        self.desk = Desk(self, EvaluationStore(self.writer))  # type: ignore[arg-type]  # it is the attachment as well
+        self.desk = Desk(self, EvaluationStore(self.writer), os.urandom)  # type: ignore[arg-type]  # it is the attachment as well
 
     def count(self, name: str) -> None:
         self.counted.append(name)

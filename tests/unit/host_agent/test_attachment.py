@@ -73,7 +73,7 @@ class Loop:
         self.events: list[Event] = []
         self.lost = 0
         self.now = at(0)
-        self.attachment = Attachment(port, SystemPorts(), self.posted.put, self._handle, self._lost)
+        self.attachment = Attachment(port, SystemPorts(), self.posted.put, self._handle, self._lost, entropy=os.urandom)
 
     def _handle(self, event: Event, now: Instant) -> None:
         self.events.append(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -52,7 +53,7 @@ class Counter:
         self.restart()
 
     def restart(self) -> None:
-        self.desk = Desk(self.attachment, self.store)  # type: ignore[arg-type]  # the part of it that a desk uses
+        self.desk = Desk(self.attachment, self.store, os.urandom)  # type: ignore[arg-type]  # the part of it that a desk uses
 
     def staff(self) -> str | None:
         return self.desk.staff
