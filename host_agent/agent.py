@@ -6,8 +6,9 @@ device and publishes them: a record that has been acknowledged survives whatever
 
 Two kinds of failure are expected here. An exception of a caller's request goes back to the caller. A database that cannot be
 written (disk full) is a state: nothing is acknowledged, and when it can be written again the device is asked for everything
-from the first record that is not durable. Anything else is a bug and ends the process: to go on after an event was lost
-half-way could acknowledge a record that was never stored, and a restarted agent begins from what is durable.
+from the first record that is not durable. A database that is damaged or gone ends the process, and the next start begins a
+new one. Anything else is a bug and ends it too: to go on after an event was lost half-way could acknowledge a record that was
+never stored, and a restarted agent begins from what is durable.
 
 Over 400 lines, because it is the one place where all parts meet: each handler is a few lines that belong to one thread.
 """
@@ -17,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -29,21 +29,25 @@ from typing import TypeVar
 from host_agent import AGENT_VERSION
 from host_agent.config import Config
 from host_agent.desk import Desk
-from host_agent.errors import RequestError
+from host_agent.errors import DamagedError, RequestError
 from host_agent.instant import Instant
 from host_agent.link.attachment import Attachment
 from host_agent.link.conversation import LinkState
 from host_agent.link.events import Alarmed, Answered, Event, Identified, Received, Refused, Reported, Said, Silent, Skipped
 from host_agent.link.handover import Handover
 from host_agent.report import StatusReport
+from host_agent.store.damage import FAILURES, is_damage
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.outbox import Outbox
+from host_agent.store.trouble import StoreTrouble
 from host_agent.surroundings import Surroundings
+from host_agent.uplink.mqtt import Broker
 from host_agent.uplink.publisher import Publisher
 from protocol.messages import Capability, HelloAnswer, Receipt, Status, StatusRequest
 from protocol.payloads import DeviceState
 from protocol.record import Record
+from protocol.topics import Window
 
 log = logging.getLogger("agent")
 
@@ -52,9 +56,7 @@ T = TypeVar("T")
 LONGEST_WAIT_S = 1.0
 PURGE_EVERY_S = 6 * 3600.0
 MOST_PER_TURN = 500
-STORE_RETRY_S = 1.0
-STORE_CALM_S = 10.0
-"""The database is said to be well again after this long without a failure; one that fails now and then is told once."""
+LOOK_AT_FILE_EVERY_S = 10.0
 
 
 class Agent:
@@ -70,6 +72,15 @@ class Agent:
         self._ended = threading.Event()
         broker, window = config.broker(), config.window()  # ConfigError and StoreError before anything is started
         self._writer = Writer(config.data_dir)
+        try:
+            self._build(config, surroundings, broker, window)
+        except BaseException as error:
+            self._writer.close()
+            if isinstance(error, FAILURES) and is_damage(error):
+                raise self._condemned(error) from error
+            raise
+
+    def _build(self, config: Config, surroundings: Surroundings, broker: Broker, window: Window) -> None:
         self._outbox = Outbox(self._writer)
         self._attachment = Attachment(
             config.device.port,
@@ -84,7 +95,7 @@ class Agent:
         self._desk = Desk(self._attachment, EvaluationStore(self._writer), surroundings.entropy)
         self._publisher = Publisher(
             broker,
-            f"hcp-agent-{self._writer.installation()}",
+            self._writer.client_id(window.path),
             window,
             self._outbox,
             self._post,
@@ -100,10 +111,8 @@ class Agent:
         """A device that has said who it is, and has to be looked up in the database when that is possible."""
         self._status: Status | None = None
         self._handover = Handover()
-        self._store_trouble: str | None = None
-        self._store_told = False
-        self._store_retry_s = self._store_calm_s = 0.0
-        self._purge_s = 0.0
+        self._store_trouble = StoreTrouble()
+        self._purge_s = self._look_at_file_s = 0.0
         self._counters: Counter[str] = Counter()
 
     # --- other threads ---------------------------------------------------------------------------------------
@@ -122,6 +131,8 @@ class Agent:
                 future.set_result(what(self._desk, now))
             except Exception as error:
                 future.set_exception(error)
+                if is_damage(error):
+                    raise
 
         self._post(run)
         if self._ended.is_set():
@@ -194,35 +205,51 @@ class Agent:
 
     def _keep(self, now: Instant) -> None:
         """Make durable what came in, and move what is durable on."""
-        if self._store_trouble is not None:
+        if self._store_trouble.error is not None:
             self._batch.clear()  # not acknowledged: the device has it still
             self._skipped_to = 0
-            if now.mono_s < self._store_retry_s:
+            if now.mono_s < self._store_trouble.retry_s:
                 return
             self._start_over(now)
         self._commit(now)
         self._publisher.step(now)
         self._purge(now)
-        if self._store_told and now.mono_s >= self._store_calm_s:
-            self._store_told = False
+        self._look_at_file(now)
+        if self._store_trouble.is_over(now):
             log.info("数据库恢复正常 the database can be written again")
 
     def _guarded(self, what: Callable[[Instant], None], now: Instant) -> None:
-        """Do it; a database that fails is noted, and tried again later."""
+        """Do it; a database that fails is noted, and tried again later; one that is damaged is the end of this run."""
         try:
             what(now)
-        except sqlite3.Error as error:
-            if not self._store_told:
+        except FAILURES as error:
+            if is_damage(error):
+                raise self._condemned(error) from error
+            if self._store_trouble.failed(error, self._clocks()):
                 log.error("数据库无法写入，请检查磁盘空间和权限 the database cannot be written: %s; check the disk", error)
-            self._store_told = True
-            self._store_trouble = str(error)
-            self._store_retry_s = self._clocks().mono_s + STORE_RETRY_S
-            self._store_calm_s = self._clocks().mono_s + STORE_CALM_S
             self._counters["store_failures"] += 1
+
+    def _condemned(self, error: Exception) -> DamagedError:
+        self._writer.condemn()
+        return DamagedError(
+            f"数据库已损坏，请重新启动代理程序，届时将移开旧库并新建 the database is damaged ({error});"
+            " start the agent again: it moves the file aside, begins a new one, and the device sends its records again"
+        )
+
+    def _look_at_file(self, now: Instant) -> None:
+        if now.mono_s < self._look_at_file_s:
+            return
+        self._look_at_file_s = now.mono_s + LOOK_AT_FILE_EVERY_S
+        if not self._writer.is_in_place():
+            raise DamagedError(
+                "数据库文件被删除或替换，请重新启动代理程序 the database file was deleted or replaced while in use;"
+                " start the agent again: the device sends its records again"
+            )
 
     def deadline_s(self) -> float:
         """Return the monotonic time by which `turn` must be called."""
-        other_s = self._publisher.deadline_s() if self._store_trouble is None else self._store_retry_s
+        trouble = self._store_trouble
+        other_s = self._publisher.deadline_s() if trouble.error is None else trouble.retry_s
         return min(self._attachment.deadline_s(), other_s)
 
     def _commit(self, now: Instant) -> None:
@@ -244,9 +271,11 @@ class Agent:
 
     def _start_over(self, now: Instant) -> None:
         """Try the store again, and ask the device for everything that is not durable here."""
+        assert self._store_trouble.error is not None  # noqa: S101  # the caller has looked
+        self._writer.reopen_after(self._store_trouble.error)
         with self._writer.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO facts (name, value) VALUES ('store_tried', ?)", (str(now.utc_ms),))
-        self._store_trouble = None
+        self._store_trouble.overcome()
         if self._unmet is not None:
             self._meet(now)
         elif self._device is not None and self._attachment.conversation is not None and self._attachment.is_talking:
@@ -304,7 +333,7 @@ class Agent:
                 answer.device,
             )
             self._counters["unexpected_device"] += 1
-        if self._store_trouble is None:
+        if self._store_trouble.error is None:
             self._meet(now)
 
     def _meet(self, now: Instant) -> None:
@@ -400,7 +429,8 @@ class Agent:
             journal_free=status.free if status else None,
             broker_connected=self._publisher.is_connected,
             broker_trouble=self._publisher.trouble,
-            store_trouble=self._store_trouble,
+            store_trouble=self._store_trouble.why,
+            databases_set_aside=self._writer.set_aside(),
             outbox_to_send=waiting.to_send,
             outbox_sent=waiting.sent,
             oldest_waiting_ms=waiting.oldest_for_ms(now.utc_ms),

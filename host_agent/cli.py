@@ -93,7 +93,7 @@ def _table(report: dict[str, Any]) -> Table:
         ("已发送待回执 sent, no receipt yet", str(report["outbox_sent"])),
         ("最久等待 the oldest waits for", _duration(report["oldest_waiting_ms"])),
         ("消息服务器 broker", _broker(report)),
-        ("数据库 database", report["store_trouble"] or "正常 good"),
+        ("数据库 database", _database(report)),
         ("计数 counters", ", ".join(f"{name} {count}" for name, count in report["counters"].items()) or "—"),
     )
     for name, value in rows:
@@ -117,6 +117,12 @@ def _duration(waited_ms: int | None) -> str:
 def _broker(report: dict[str, Any]) -> str:
     connected = "已连接 connected " if report["broker_connected"] else ""
     return f"{connected}{report['broker_trouble'] or ''}".strip()
+
+
+def _database(report: dict[str, Any]) -> str:
+    aside = ", ".join(report["databases_set_aside"])
+    past = f"; 曾损坏，旧库已移开，查看后可删除 damaged before, set aside, delete after a look: {aside}" if aside else ""
+    return f"{report['store_trouble'] or '正常 good'}{past}"
 
 
 def _number(value: int | None) -> str:

@@ -15,6 +15,10 @@ class StoreError(AgentError):
     """The database cannot be opened or is in use by another agent."""
 
 
+class DamagedError(StoreError):
+    """The database was found damaged while the agent ran; the next start moves it aside and begins a new one."""
+
+
 class PortError(AgentError):
     """A port cannot be opened or has failed."""
 

@@ -27,6 +27,8 @@ class StatusReport:
     broker_connected: bool
     broker_trouble: str | None
     store_trouble: str | None
+    databases_set_aside: list[str]
+    """Damaged databases in the data directory that nobody has looked at and removed yet, oldest first."""
     outbox_to_send: int
     outbox_sent: int
     oldest_waiting_ms: int | None

@@ -2,16 +2,16 @@
 
 `Writer.transaction` is the only way to write. sqlite-utils keeps the migrations; the hot path uses plain statements, because its
 `insert` costs half as much again and its `atomic` begins deferred, which fails under contention whatever the time-out.
-A file that is damaged is moved aside and a new one begun: the device holds its records until the collector's receipt, so
-it sends again what was lost with the file.
+What happens to a file that is damaged is in `damage`: it is moved aside, at this start or at the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import hashlib
+import os
+import re
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,19 +20,31 @@ from filelock import FileLock, Timeout
 from sqlite_utils import Database
 
 from host_agent.errors import StoreError
+from host_agent.store.damage import (
+    FAILURES,
+    condemn,
+    content_checked,
+    damaged,
+    is_condemned,
+    is_damage,
+    set_aside,
+    set_aside_files,
+)
 from host_agent.store.schema import migrations
 
-log = logging.getLogger("agent.store")
-
 FILE_NAME = "agent.db"
-_BESIDE = ("", "-wal", "-shm")
-_DAMAGE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+INSTALLATION_FILE = "installation"
+_INSTALLATION = re.compile(r"[0-9a-f]{32}")
+_GONE = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+"""Failures that a connection may never recover from, though a new one would: the disk went away and came back."""
 
 
 class Writer:
     """The one connection that writes; belongs to the thread that opened it."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / FILE_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = FileLock(folder / (FILE_NAME + ".lock"))
@@ -45,13 +57,13 @@ class Writer:
             raise StoreError(
                 f"数据目录不可写 {folder}: {error} the data directory cannot be written; check data_dir and its permissions"
             ) from error
-        path = folder / FILE_NAME
         try:
-            self.connection = _open(path)
-        except sqlite3.Error as error:
+            self.connection = _open(self._path)
+            self._opened = os.stat(self._path)
+        except (*FAILURES, OSError) as error:
             self._lock.release()
             raise StoreError(
-                f"数据库无法打开 {path}: {error} the database cannot be opened; check disk space and permissions"
+                f"数据库无法打开 {self._path}: {error} the database cannot be opened; check disk space and permissions"
             ) from error
 
     @contextlib.contextmanager
@@ -67,11 +79,49 @@ class Writer:
                 self.connection.execute("ROLLBACK")
             raise
 
-    def installation(self) -> str:
-        """Return this installation's id, drawn at its first start."""
-        with self.transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO facts (name, value) VALUES ('installation', ?)", (uuid.uuid4().hex,))
-            return str(connection.execute("SELECT value FROM facts WHERE name = 'installation'").fetchone()[0])
+    def client_id(self, window: str) -> str:
+        """Return the name under which this installation speaks to the broker for a window.
+
+        The installation's id is drawn at its first start and outlives a damaged database. The window enters too, so that a
+        disk image which is copied to another window's PC does not throw the first one off the broker.
+        """
+        path = self._folder / INSTALLATION_FILE
+        try:
+            installation = path.read_text(encoding="ascii", errors="replace").strip() if path.exists() else ""
+            if not _INSTALLATION.fullmatch(installation):
+                installation = uuid.uuid4().hex
+                fresh = path.with_name(path.name + ".new")
+                fresh.write_text(installation, encoding="ascii")
+                os.replace(fresh, path)
+        except OSError as error:
+            raise StoreError(f"文件无法写入 {path}: {error} cannot be written; check disk space and permissions") from error
+        return f"hcp-agent-{hashlib.sha256(f'{installation} {window}'.encode()).hexdigest()[:32]}"
+
+    def set_aside(self) -> list[str]:
+        """Return the names of damaged databases that were moved aside and are still there, oldest first."""
+        return set_aside_files(self._path)
+
+    def condemn(self) -> None:
+        """Have the next start move this database aside, for it is damaged in a way that a check may not find."""
+        condemn(self._path)
+
+    def is_in_place(self) -> bool:
+        """Tell whether the open database is still the file under its name, and was not deleted or replaced by hand."""
+        try:
+            return os.path.samestat(os.stat(self._path), self._opened)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # a disk that cannot be asked is another trouble
+
+    def reopen_after(self, error: Exception) -> None:
+        """Begin with a new connection if `error` is of the kind that the old one cannot recover from."""
+        if (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _GONE:
+            fresh = _open(self._path)
+            with contextlib.suppress(sqlite3.Error):
+                self.connection.close()
+            self.connection = fresh
+            self._opened = os.stat(self._path)
 
     def close(self) -> None:
         """Close and let another agent in."""
@@ -80,20 +130,14 @@ class Writer:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    if is_condemned(path):
+        set_aside(path, "it failed while the agent was running")
     try:
         return _connect(path)
-    except sqlite3.DatabaseError as error:
-        if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in _DAMAGE:
+    except FAILURES as error:
+        if not is_damage(error):
             raise
-        aside = f"{path.name}.damaged-{time.time_ns() // 1_000_000_000}"
-        log.error(
-            "数据库已损坏，移至 %s 并新建，评价器会重新发送 the database is damaged (%s); a new one is begun, the device sends again",
-            aside,
-            error,
-        )
-        for end in _BESIDE:
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + end).rename(path.with_name(aside + end))
+        set_aside(path, str(error))
         return _connect(path)
 
 
@@ -104,10 +148,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if found != "ok":
-            damage = sqlite3.DatabaseError(found)
-            damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise damage
-        migrations.apply(Database(connection))
+            raise damaged(found)
+        with content_checked():
+            migrations.apply(Database(connection))
     except BaseException:
         connection.close()
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from host_agent.evaluations import Evaluation, EvaluationState
+from host_agent.store.damage import content_checked
 from host_agent.store.database import Writer
 from protocol.payloads import Case
 
@@ -62,17 +63,21 @@ class EvaluationStore:
             f"SELECT {_COLUMNS} FROM evaluations WHERE state IN (?, ?)",  # noqa: S608  # constant names
             _OPEN,
         )
-        return [_evaluation(row) for row in rows]
+        with content_checked():
+            return [_evaluation(row) for row in rows]
 
     def _one(self, where: str, value: str) -> Evaluation | None:
         row = self._writer.connection.execute(
             f"SELECT {_COLUMNS} FROM evaluations WHERE {where}",  # noqa: S608  # constant names
             (value,),
         ).fetchone()
-        return _evaluation(row) if row else None
+        with content_checked():
+            return _evaluation(row) if row else None
 
 
 def _evaluation(row: tuple[str, str | None, str, str | None, str, str | None, int, int, int | None]) -> Evaluation:
+    if not all(isinstance(row[at], kind) for at, kind in ((0, str), (2, str), (6, int), (7, int))):
+        raise TypeError(f"evaluation {row[0]!r}")
     return Evaluation(
         id=row[0],
         key=row[1],

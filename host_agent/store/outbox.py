@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from host_agent.store.damage import content_checked
 from host_agent.store.database import Writer
 from host_agent.store.schema import RECEIPTED, SENT, TO_SEND
 from protocol.messages import HelloAnswer, Receipt
@@ -100,7 +101,8 @@ class Outbox:
     def next_seq(self, device: str) -> int:
         """Return the first record of a device that is not here yet."""
         row = self._writer.connection.execute("SELECT next_seq FROM devices WHERE device = ?", (device,)).fetchone()
-        return int(row[0]) if row else 0
+        with content_checked():
+            return int(row[0]) if row else 0
 
     def to_send(self, after_id: int, limit: int) -> list[Row]:
         """Return up to `limit` records that have not been acknowledged by the broker, oldest first, after `after_id`."""
@@ -125,7 +127,8 @@ class Outbox:
     def latest_sent_run_ms(self) -> int:
         """Return the running time at which a record was sent last, from which running time goes on after a restart."""
         row = self._writer.connection.execute("SELECT max(sent_run_ms) FROM records WHERE state < ?", (RECEIPTED,)).fetchone()
-        return int(row[0] or 0)
+        with content_checked():
+            return int(row[0] or 0)
 
     def send_again(self, sent_before_run_ms: int) -> int:
         """Put what was sent by that running time and has no receipt back to *to send*; return how many that are."""
@@ -179,14 +182,16 @@ class Outbox:
                 followers = connection.execute(
                     "SELECT raw FROM records WHERE device = ? AND seq = ? AND state = ?", (device, seq + 1, RECEIPTED)
                 ).fetchall()
-                covered = mac in {parse_record(raw).prev_mac for (raw,) in followers}
+                with content_checked():
+                    covered = mac in {parse_record(raw).prev_mac for (raw,) in followers}
             if covered:
                 connection.execute("UPDATE records SET state = ? WHERE id = ?", (RECEIPTED, row_id))
 
     def last_receipt(self, device: str) -> Receipt | None:
         """Return the latest receipt for a device, to be handed to it once more."""
         row = self._writer.connection.execute("SELECT receipt FROM devices WHERE device = ?", (device,)).fetchone()
-        return Receipt.unpack(row[0]) if row and row[0] else None
+        with content_checked():
+            return Receipt.unpack(row[0]) if row and row[0] else None
 
     def waiting(self) -> Waiting:
         """Count what waits."""

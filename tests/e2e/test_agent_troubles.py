@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,29 +23,10 @@ from protocol.payloads import State
 from protocol.topics import Down, Up
 from tests.brokers import Broker, free_port, mosquitto_available, start_mosquitto
 from tests.chains import WINDOW
+from tests.disks import fill_up, small_disk
 from tests.hall import Hall, eventually
 
 pytestmark = pytest.mark.e2e
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """Make `folder` a file system of 1 MB; skips where that is not allowed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not Path("/proc/mounts").exists():
-        pytest.skip("a small file system is made on Linux only")
-    try:
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(folder)], capture_output=True, check=False
-        )
-    except FileNotFoundError:
-        pytest.skip("no mount program")
-    if mounted.returncode:
-        pytest.skip("no right to mount a small file system")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def without_broker(directory: Path) -> Hall:
@@ -60,13 +40,7 @@ def test_on_a_full_disk_nothing_is_acknowledged_and_then_nothing_is_missing(tmp_
         eventually("the device is there", lambda: hall.status()["link"] == "talking")
         hall.device.press(0)
         eventually("it is stored", lambda: hall.status()["outbox_to_send"] == 2)  # with the boot
-        filler = hall.data_dir / "filler"
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while file.write(b"x" * 512):
-                    pass
-            except OSError:
-                pass
+        filler = fill_up(hall.data_dir)
 
         def press_until_it_fails() -> Any:
             hall.device.press(1)

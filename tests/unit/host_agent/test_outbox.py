@@ -101,7 +101,7 @@ def test_a_damaged_database_is_moved_aside_and_a_new_one_begun(
     assert "moved" in caplog.text or "damaged" in caplog.text
     assert Outbox(writer).meet(hello_answer(next_seq=51), 1) == (0, False)  # everything is asked for again
     writer.close()
-    assert [bytes(content)] == [kept.read_bytes() for kept in tmp_path.glob("*.damaged-*[0-9]")]
+    assert [bytes(content)] == [kept.read_bytes() for kept in tmp_path.glob("*.damaged-*Z")]
 
 
 def test_a_transaction_that_fails_leaves_nothing_and_no_lock(writer: Writer) -> None:
