@@ -26,7 +26,10 @@ _DAMAGE = (
     sqlite3.SQLITE_MISMATCH,
     sqlite3.SQLITE_FORMAT,
 )
-_NOT_OUR_SCHEMA = re.compile(r"no such|has no column|already exists|already another|malformed|Could not decode to UTF-8")
+_NOT_OUR_SCHEMA = re.compile(
+    "no such|has no column|already exists|already another|malformed|syntax error|unrecognized token|unsupported file format"
+    "|Could not decode to UTF-8"
+)
 FAILURES = (sqlite3.Error, UnicodeDecodeError)
 """What a statement may raise: Python's module cannot even tell an error that names a damaged word."""
 _MARK = ".condemned"

@@ -59,7 +59,7 @@ def work(folder: Path, receipt: Receipt) -> None:
         outbox, store = Outbox(writer), EvaluationStore(writer)
         outbox.meet(hello_answer(next_seq=30), 2)
         outbox.last_receipt(DEVICE)
-        Desk(None, store)  # type: ignore[arg-type]  # nobody asks it for anything
+        Desk(None, store, random.randbytes)  # type: ignore[arg-type]  # nobody asks it for anything
         store.get(EVALUATION_ID)
         store.by_key("k")
         publisher = Publisher(
