@@ -46,7 +46,8 @@ class Kind(IntEnum):
 
 
 KIND_MEANING = {
-    Kind.BOOT: "the device started; `value` counts slots found unreadable at this start",
+    Kind.BOOT: "the device started; `value` counts writes before it that were found cut short, or, with NEW_JOURNAL, "
+    "sectors of the old journal that held something",
     Kind.RATING: "a press that rates; `value` is the time since the evaluation was opened, in ms",
     Kind.EXTRA: "a press after the rating was final, or one key again; `refers_to` is the rating. Never counted",
     Kind.EXPIRED: "nobody pressed in time; `value` is how long it was open, in ms",
@@ -55,7 +56,21 @@ KIND_MEANING = {
     Kind.SIGN_OUT: "`staff` no longer serves",
     Kind.PAUSED: "the window has stopped serving; `detail` is the pause reason",
     Kind.RESUMED: "the window serves again",
-    Kind.LOST: "the journal can no longer read `value` records from number `refers_to` on",
+    Kind.LOST: "the journal cannot read the `value` numbers from `refers_to` on; `detail` is the reason",
+}
+
+
+class LostReason(IntEnum):
+    """Why numbers of the journal cannot be read."""
+
+    DAMAGED = 0
+    CUT_SHORT = 1
+
+
+LOST_MEANING = {
+    LostReason.DAMAGED: "flash was damaged: as many records as that, or fewer, are gone unless they were collected before",
+    LostReason.CUT_SHORT: "the power went while it was written, or it was damaged before anything followed it: nobody need have "
+    "been thanked, and nothing need be missing",
 }
 
 

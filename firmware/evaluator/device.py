@@ -27,6 +27,7 @@ CHANGE_MS = 3_000
 REST_MS = 10_000
 TIMEOUT_LEAST_MS = 1_000
 TIMEOUT_MOST_MS = 3_600_000
+_MOST_CUT_SHORT = 4  # writes in a row that power cuts may have ended; more of them are damage
 
 
 class Device(Handler):
@@ -116,7 +117,8 @@ class Device(Handler):
             return 0
         if not seq and not self._conditions & wire.CONDITION_JOURNAL_FULL:
             self.link.alarm(wire.ERROR_JOURNAL_FULL, 0)
-        self._condition(wire.CONDITION_JOURNAL_FULL, not seq)
+        if kind != wire.KIND_LOST:  # that one may be written where nothing else may
+            self._condition(wire.CONDITION_JOURNAL_FULL, not seq)
         self._condition(wire.CONDITION_JOURNAL_FAULT, False)
         return seq
 
@@ -154,7 +156,13 @@ class Device(Handler):
         """Record, once per boot, that these records can no longer be read, unless the collector has them anyway."""
         if first_seq + count <= self.journal.receipt_seq:
             return
-        if (first_seq, count) not in self._reported and self._record(wire.KIND_LOST, refers_to=first_seq, value=count):
+        if (first_seq, count) in self._reported:
+            return
+        reason = wire.LOST_CUT_SHORT
+        for seq in range(first_seq, first_seq + min(count, _MOST_CUT_SHORT)):
+            if count > _MOST_CUT_SHORT or not self.journal.was_cut_short(seq):
+                reason = wire.LOST_DAMAGED
+        if self._record(wire.KIND_LOST, detail=reason, refers_to=first_seq, value=count):
             self._reported.append((first_seq, count))
 
     def hello_answer(self, buffer: memoryview, version: int, session: int) -> int:

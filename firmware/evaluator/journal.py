@@ -1,9 +1,10 @@
 """The journal: signed records in a ring of flash sectors, oldest first, nothing recycled without a receipt.
 
 Rules that make a power cut harmless: a record counts when its own CRC fits; a slot that is neither blank nor valid is
-skipped and never used again; a sector without a valid header is erased before use; before an erase the receipt position is
-noted and the header retired; the next sector is erased ahead, when idle; a sector that holds a record without receipt is
-never erased. `sector.py` is the layout byte by byte, `recovery.py` the start.
+made void, never used again, and its number is not given again; a sector without a valid header is erased before use; a
+sector is sealed once the next one's header stands; before an erase the receipt position is noted and the header retired; the
+next sector is erased ahead, when idle; a sector that holds a record without receipt is never erased. `sector.py` is the
+layout byte by byte, `recovery.py` the start.
 """
 
 import struct
@@ -13,6 +14,7 @@ from . import sector as layout
 from . import wire
 from .clock import Clock
 from .hardware import Flash
+from .held import Held
 from .identity import Identity
 from .recovery import Found
 from .session import NOBODY
@@ -23,23 +25,22 @@ _TRIES_PER_SECTOR = 2
 _TRIES_PER_CALL = 2  # of 400 ms at the worst, and the watchdog waits
 _MARKS_KEPT = 4  # marks that only an erase may use: it must not begin before its reason is in flash
 _RETIRED = bytes(layout.HEADER_BYTES)
+RESERVED = 4
+"""Slots that only LOST may use: without its word the collector gives no receipt, and a full journal would stay full."""
 
 
 class JournalFault(Exception):
     """The flash would not take a record although there was room; the argument is the sector."""
 
 
-class Journal:
+class Journal(Held):
     """Append, read and recycle; `recover` must be called once before anything else."""
 
     def __init__(self, flash: Flash, identity: Identity, signer: Signer) -> None:
-        self._flash = flash
+        super().__init__(flash)
         self._identity = identity
         self._signer = signer
         self._page = bytearray(layout.PAGE_BYTES)
-        self._record = bytearray(wire.RECORD_BYTES)
-        self._ring: list[int] = []  # sectors in use, oldest first; the last one is being written
-        self._first: list[int] = []  # number of the first record of each of them
         self._bad: list[int] = []
         self._generation = 0
         self._slot = layout.SLOTS
@@ -50,9 +51,10 @@ class Journal:
         self._prev_mac = bytes(16)
         self._booted = False
         self.boot = 1
-        self.oldest_seq = self.next_seq = self.receipt_seq = 1
+        self._record = self.scratch
+        self._found: Found | None = None  # until the first write
         self.unreadable = 0
-        """Slots found at recovery that hold neither a record nor blank flash."""
+        """Slots at the journal's end that recovery could not read; for a new journal, sectors that held something."""
         self.fault_sector = 0
         """The sector of the last JournalFault."""
 
@@ -60,16 +62,33 @@ class Journal:
 
     def recover(self) -> None:
         """Go on where the flash ends; begin a journal where there is none."""
-        found = Found(self._flash, self._signer)
-        self.unreadable = found.unreadable
+        found = Found(self.flash, self._signer)
         if not found.ring:
+            self.unreadable = found.remains
             self._begin()
             return
-        self._ring, self._first = found.ring, found.first
+        self._found = found
+        self.unreadable = len(found.torn)
+        self.ring, self.first = found.ring, found.first
         self._generation, self._slot, self._marks = found.generation, found.slot, found.marks
         self._prev_mac, self.boot = found.prev_mac, found.boot
-        self.oldest_seq, self.next_seq = found.first[0], found.next_seq
+        self.oldest_seq, self.next_seq = found.oldest_seq, found.next_seq
         self.receipt_seq = self._marked_seq = found.receipt_seq
+        for slot in found.torn:  # what could not be read now shall not be read later, when its number has been passed over
+            self.flash.read(self.ring[-1], layout.slot_at(slot), self._record)
+            if self._record != layout.VOID:
+                layout.program(self.flash, self._page, self.ring[-1], layout.slot_at(slot), layout.VOID)
+
+    def _make_firm(self, found: Found) -> None:
+        """Program again what may have been the last thing before a power cut: it reads well today, and shall next year."""
+        sector = self.ring[-1]
+        if found.last_slot >= 0 and not found.torn:
+            self.flash.read(sector, layout.slot_at(found.last_slot), self._record)
+            layout.program(self.flash, self._page, sector, layout.slot_at(found.last_slot), self._record)
+        elif found.header and found.last_slot < 0 and not found.torn:
+            layout.program(self.flash, self._page, sector, 0, found.header.pack())
+            if len(self.ring) > 1:
+                self._seal(self.ring[-2])
 
     def _begin(self) -> None:
         number = self._identity.begin_journal()
@@ -94,8 +113,15 @@ class Journal:
     ) -> int:
         """Sign one record and program it; return its number once it is durable, 0 when there is no room.
 
-        The first record of every boot is preceded by the boot record. JournalFault when the flash fails.
+        The first record of every boot is preceded by the boot record. The last slots are LOST's. JournalFault when the
+        flash fails.
         """
+        if self._found:
+            self._make_firm(self._found)
+            self._found = None
+        reserved = 0 if kind == wire.KIND_LOST else RESERVED
+        if not self._leaves(reserved if self._booted else reserved + 1):
+            return 0
         if not self._booted:
             new = 0 if any(self._prev_mac) else wire.FLAG_NEW_JOURNAL
             unreadable = min(self.unreadable, 0xFFFF)
@@ -153,8 +179,8 @@ class Journal:
                 return self._no_slot()
             slot = self._slot
             self._slot += 1  # a slot that was tried is never tried again
-            self.fault_sector = self._ring[-1]
-            if layout.program(self._flash, self._page, self._ring[-1], layout.slot_at(slot), record):
+            self.fault_sector = self.ring[-1]
+            if layout.program(self.flash, self._page, self.ring[-1], layout.slot_at(slot), record):
                 seq = self.next_seq
                 self.next_seq += 1
                 self._prev_mac = mac
@@ -165,18 +191,30 @@ class Journal:
 
     def _no_slot(self) -> int:
         """Return 0 for a journal that is full; JournalFault for one that has room which the flash does not give."""
-        if self._bad or self.free():
+        if self._bad or self._left() > RESERVED:
             raise JournalFault(self.fault_sector)
         return 0
 
     def _has_slot(self) -> bool:
         if self._slot < layout.SLOTS or self._open_sector():
             return True
-        if not self._bad or self.free():
+        if not self._bad or self._left():
             return False
-        self._bad.clear()  # before somebody is refused: perhaps it was a passing fault
-        self._waits_for = 0
+        self._forgive()
         return self._open_sector()
+
+    def _leaves(self, slots: int) -> bool:
+        """Tell whether so many slots are left after one more record."""
+        if self._slot + slots < layout.SLOTS or self._left() > slots:
+            return True
+        if self._bad:
+            self._forgive()
+        return self._left() > slots
+
+    def _forgive(self) -> None:
+        """Give bad sectors another chance before somebody is refused: perhaps it was a passing fault."""
+        self._bad.clear()
+        self._waits_for = 0
 
     def _open_sector(self) -> bool:
         """Write the header of the next sector; a sector that will not take it is bad, and the one after it is tried."""
@@ -186,15 +224,21 @@ class Journal:
             sector, self._spare = self._spare, -1
             boot = self.boot if self._booted else self.boot - 1
             header = layout.Header(self._generation + 1, self.next_seq, self._prev_mac, self.receipt_seq, boot)
-            if layout.program(self._flash, self._page, sector, 0, header.pack()):
-                self._ring.append(sector)
-                self._first.append(self.next_seq)
+            if layout.program(self.flash, self._page, sector, 0, header.pack()):
+                if self.ring:
+                    self._seal(self.ring[-1])
+                self.ring.append(sector)
+                self.first.append(self.next_seq)
                 self._generation += 1
                 self._slot = 0
                 self._marks, self._marked_seq = 0, self.receipt_seq
                 return True
             self._give_up(sector)
         return False
+
+    def _seal(self, sector: int) -> None:
+        """Note in a sector that there is a next one: if that should ever be gone, its numbers must not come again."""
+        layout.program(self.flash, self._page, sector, layout.mark_at(layout.MARKS), layout.pack_mark(self.next_seq))
 
     def _give_up(self, sector: int) -> None:
         """Use a sector no more in this boot; after the next one it gets another chance."""
@@ -212,13 +256,18 @@ class Journal:
         # a record that can no longer be read cannot contradict
         if self.read(next_seq - 1, self._record) and self._record[wire.RECORD_AT_MAC : wire.RECORD_AT_CRC] != record_mac:
             return False
-        self.receipt_seq = next_seq
+        self._cover(next_seq)
         return True
 
     def release(self, next_seq: int) -> None:
         """Take the host's ack for a receipt, for a device that was provisioned so."""
         if self.receipt_seq < next_seq <= self.next_seq:
-            self.receipt_seq = next_seq
+            self._cover(next_seq)
+
+    def _cover(self, next_seq: int) -> None:
+        self.receipt_seq = next_seq
+        if self.oldest_seq < self.first[0]:  # records before the first sector were lost, and that has been heard now
+            self.oldest_seq = min(next_seq, self.first[0])
 
     def idle(self) -> None:
         """Do at most one slow thing: note the receipt position, erase the spare sector, open it when the head is full."""
@@ -235,10 +284,10 @@ class Journal:
             return False
         sector = self._next_sector()
         if sector < 0:
-            self._waits_for = self._first[1] if len(self._ring) > 1 else self.next_seq + wire.SEQ_SPAN
+            self._waits_for = self.first[1] if len(self.ring) > 1 else self.next_seq + wire.SEQ_SPAN
             return False
         try:
-            self._flash.erase(sector)
+            self.flash.erase(sector)
         except OSError:
             self._give_up(sector)
             return False
@@ -247,56 +296,46 @@ class Journal:
 
     def _next_sector(self) -> int:
         """Take a sector that holds nothing, else the oldest one if receipts cover all of it; -1 when there is neither."""
-        sector = self._ring[-1] if self._ring else self._flash.sectors - 1
-        for _ in range(self._flash.sectors):
-            sector = (sector + 1) % self._flash.sectors
-            if sector not in self._ring and sector not in self._bad:
+        sector = self.ring[-1] if self.ring else self.flash.sectors - 1
+        for _ in range(self.flash.sectors):
+            sector = (sector + 1) % self.flash.sectors
+            if sector not in self.ring and sector not in self._bad:
                 return sector
-        while len(self._ring) > 1 and self.receipt_seq >= self._first[1]:
-            if self.receipt_seq > self._marked_seq and self._marks < layout.MARKS:
+        while len(self.ring) > 1 and self.receipt_seq >= self.first[1]:
+            while self.receipt_seq > self._marked_seq and self._marks < layout.MARKS:
                 self._mark()
-            sector = self._ring.pop(0)
-            self._first.pop(0)
-            self.oldest_seq = self._first[0]
+            sector = self.ring.pop(0)
+            self.first.pop(0)
+            self.oldest_seq = self.first[0]
             if sector not in self._bad:
                 # half an erase must not leave a header above records that are gone
-                layout.program(self._flash, self._page, sector, 0, _RETIRED)
+                layout.program(self.flash, self._page, sector, 0, _RETIRED)
                 return sector
         return -1
 
     def _mark(self) -> None:
         """Note the receipt position in the newest sector."""
         mark = layout.pack_mark(self.receipt_seq)
-        layout.program(self._flash, self._page, self._ring[-1], layout.mark_at(self._marks), mark)
-        self._marks += 1
-        self._marked_seq = self.receipt_seq  # a failure matters little: the next sector's header carries it as well
+        if layout.program(self.flash, self._page, self.ring[-1], layout.mark_at(self._marks), mark):
+            self._marked_seq = self.receipt_seq
+        self._marks += 1  # what was tried is never tried again
 
-    # --- read ------------------------------------------------------------------------------------------------
-
-    def read(self, seq: int, buffer: bytearray | memoryview) -> bool:
-        """Fill `buffer` (128 bytes) with record `seq`; False when it is not held or can no longer be read."""
-        if not self.oldest_seq <= seq < self.next_seq:
-            return False
-        place = len(self._first) - 1
-        while self._first[place] > seq:
-            place -= 1
-        # a record is at its number's slot, or further on by as many slots as were skipped before it
-        for slot in range(seq - self._first[place], layout.SLOTS):
-            self._flash.read(self._ring[place], layout.slot_at(slot), buffer)
-            if layout.is_record(buffer) and layout.u32(buffer, wire.RECORD_AT_SEQ) == seq:
-                return True
-        return False
+    # --- room --------------------------------------------------------------------------------------------------
 
     def free(self) -> int:
         """Return how many records can be written before the device must refuse."""
-        sectors = self._flash.sectors - len(self._ring)
+        return max(0, self._left() - RESERVED)
+
+    def _left(self) -> int:
+        """Return how many slots are left, the reserved ones included."""
+        sectors = self.flash.sectors - len(self.ring)
         for sector in self._bad:
-            if sector not in self._ring:
+            if sector not in self.ring:
                 sectors -= 1
-        for place in range(1, len(self._ring)):
-            if self.receipt_seq < self._first[place]:
+        for place in range(1, len(self.ring)):
+            if self.receipt_seq < self.first[place]:
                 break
-            if self._ring[place - 1] not in self._bad:
+            if self.ring[place - 1] not in self._bad:
                 sectors += 1
         return layout.SLOTS - self._slot + layout.SLOTS * sectors
 
@@ -306,4 +345,4 @@ class Journal:
 
     def capacity(self) -> int:
         """Return how many records the journal holds at the most."""
-        return layout.SLOTS * (self._flash.sectors - len(self._bad))
+        return layout.SLOTS * (self.flash.sectors - len(self._bad))

@@ -22,7 +22,6 @@ _HEAD_BYTES = 3
 _READ_BYTES = 64
 _MOST_WINDOW = 32
 _FROM_DEVICE = 0x40  # message types from here on are those that a device sends
-_MOST_UNREADABLE = 16  # numbers looked at in one step to find the end of an unreadable stretch
 
 
 class Handler:
@@ -263,11 +262,7 @@ class Link:
 
     def _skip(self, now: int, seq: int) -> None:
         """Tell the host which numbers it will not get, and have that recorded."""
-        count = 1
-        while count < _MOST_UNREADABLE and seq + count < self._journal.next_seq:
-            if self._journal.read(seq + count, self.payload()[: wire.RECORD_BYTES]):
-                break
-            count += 1
+        count = self._journal.unreadable_from(seq, self.payload()[: wire.RECORD_BYTES])
         self._handler.unreadable(seq, count)
         self._sent(seq + count)
         self.write(now, wire.UNREADABLE, 0, wire.pack_unreadable(self.payload(), 0, seq, count))

@@ -2,11 +2,12 @@
 
     0    44  header: magic, generation, number of the first record, the MAC before it, receipt position, boot, CRC-32
     44   20  blank, or the tag of a board that keeps sectors in a file system
-    64  192  24 receipt marks of 8 bytes: position, CRC-32 of it; programmed one after another into blank bytes
+    64  184  23 receipt marks of 8 bytes: position, CRC-32 of it; programmed one after another into blank bytes
+    248   8  the seal, like a mark: number of the first record of the next sector, written once that one's header stands
     256 ...  records
 
 Only the journal and its recovery come here. Flash is programmed in pages of 256 bytes and only ever clears bits, so a
-header of zeros ("retired") can be made of any header without an erase, and is none.
+header of zeros ("retired") can be made of any header without an erase, and is none; a slot of zeros ("void") likewise.
 """
 
 import struct
@@ -19,12 +20,14 @@ SECTOR_BYTES = 4096
 PAGE_BYTES = 256
 SLOTS = 30
 HEADER_BYTES = 44
-MARKS = 24
+MARKS = 23
 _MAGIC = b"HCPJRNL1"
 _HEADER = "<8sII16sIII"  # magic, generation, first_seq, prev_mac, receipt_seq, boot, crc
 _CRC_AT = 40
 _MARKS_AT = 64
 _MARK_BYTES = 8
+_BLANK_MARK = b"\xff" * _MARK_BYTES
+VOID = bytes(wire.RECORD_BYTES)
 _BLANK_PAGE = b"\xff" * PAGE_BYTES
 _BLANK_SLOT = b"\xff" * wire.RECORD_BYTES
 
@@ -65,7 +68,7 @@ def read_marks(flash: Flash, sector: int) -> tuple[int, int]:
     used = position = 0
     for n in range(MARKS):
         flash.read(sector, _MARKS_AT + n * _MARK_BYTES, mark)
-        if mark == _BLANK_SLOT[:_MARK_BYTES]:
+        if mark == _BLANK_MARK:
             continue
         used = n + 1
         if u32(mark, 4) == crc32(memoryview(mark)[:4]):
@@ -73,8 +76,17 @@ def read_marks(flash: Flash, sector: int) -> tuple[int, int]:
     return used, position
 
 
+def read_seal(flash: Flash, sector: int) -> int:
+    """Return the number with which the next sector began; 0 when there was none yet, -1 when it cannot be read."""
+    mark = bytearray(_MARK_BYTES)
+    flash.read(sector, mark_at(MARKS), mark)
+    if mark == _BLANK_MARK:
+        return 0
+    return u32(mark, 0) if u32(mark, 4) == crc32(memoryview(mark)[:4]) else -1
+
+
 def pack_mark(position: int) -> bytearray:
-    """Return the bytes of a receipt mark."""
+    """Return the bytes of a receipt mark or of a seal."""
     mark = bytearray(_MARK_BYTES)
     struct.pack_into("<I", mark, 0, position)
     struct.pack_into("<I", mark, 4, crc32(memoryview(mark)[:4]))
@@ -82,7 +94,7 @@ def pack_mark(position: int) -> bytearray:
 
 
 def mark_at(n: int) -> int:
-    """Return the offset of a mark."""
+    """Return the offset of a mark; that of the seal for `MARKS`."""
     return _MARKS_AT + n * _MARK_BYTES
 
 

@@ -22,7 +22,7 @@ except ImportError:
 
 PROTOCOL_VERSION = const(1)
 OLDEST_PROTOCOL_VERSION = const(1)
-SCHEMA_HASH = 0x88169C33
+SCHEMA_HASH = 0x3D3F1EAE
 MAX_PAYLOAD_BYTES = const(236)
 MAX_BODY_BYTES = const(243)
 MAX_ENCODED_BYTES = const(248)
@@ -116,6 +116,10 @@ KIND_SIGN_OUT = const(7)
 KIND_PAUSED = const(8)
 KIND_RESUMED = const(9)
 KIND_LOST = const(10)
+
+# Why numbers of the journal cannot be read.
+LOST_DAMAGED = const(0)
+LOST_CUT_SHORT = const(1)
 
 # Circumstances of a record.
 FLAG_FREE_STANDING = const(1)

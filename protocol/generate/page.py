@@ -19,7 +19,7 @@ from protocol.generate import page_mqtt, schema, signed_vectors
 from protocol.generate.markdown import table
 from protocol.levels import Level
 from protocol.messages import ERROR_MEANING, Ack, Capability, Done, Hello, HelloAnswer, Message, RecordMessage, Start
-from protocol.record import FLAG_MEANING, KIND_MEANING, Kind, Record, RecordFlag
+from protocol.record import FLAG_MEANING, KIND_MEANING, LOST_MEANING, Kind, Record, RecordFlag
 
 PATH = "docs/protocol.md"
 _TEMPLATE = Path(__file__).with_name("page_text.md")
@@ -68,7 +68,7 @@ def _message(message: type[Message]) -> str:
 
 
 def _meaning_of(members: schema.Members) -> dict[IntEnum, str] | dict[IntFlag, str]:
-    known: list[Any] = [ERROR_MEANING, KIND_MEANING, FLAG_MEANING, {level: level.chinese for level in Level}]
+    known: list[Any] = [ERROR_MEANING, KIND_MEANING, FLAG_MEANING, LOST_MEANING, {level: level.chinese for level in Level}]
     for meanings in known:
         if isinstance(next(iter(meanings)), members):
             return dict(meanings)

@@ -29,7 +29,7 @@ from protocol.messages import (
     SessionState,
     TimeSource,
 )
-from protocol.record import Algorithm, Kind, Record, RecordFlag, TimeQuality
+from protocol.record import Algorithm, Kind, LostReason, Record, RecordFlag, TimeQuality
 
 Members = type[IntEnum] | type[IntFlag]
 
@@ -44,6 +44,7 @@ ENUMS: dict[str, Members] = {
     "CONDITION": Condition,
     "ALGORITHM": Algorithm,
     "KIND": Kind,
+    "LOST": LostReason,
     "FLAG": RecordFlag,
     "QUALITY": TimeQuality,
     "LEVEL": Level,

@@ -19,6 +19,7 @@ from protocol.record import (
     UNKNOWN_UNCERTAINTY,
     Algorithm,
     Kind,
+    LostReason,
     Record,
     RecordFlag,
     TimeQuality,
@@ -130,7 +131,7 @@ def chain() -> list[Vector]:
         ("resume", 900_000, {"kind": Kind.RESUMED, **staff}),
         ("sign-out", 7_000_000, {"kind": Kind.SIGN_OUT, **staff}),
         ("second start, one slot unreadable", 38, {"kind": Kind.BOOT, "boot": 2, "value": 1}),
-        ("a record lost", 45, {"kind": Kind.LOST, "boot": 2, "refers_to": 9, "value": 1}),
+        ("a record cut short", 45, {"kind": Kind.LOST, "boot": 2, "detail": LostReason.CUT_SHORT, "refers_to": 9, "value": 1}),
         ("new journal", 41, {"kind": Kind.BOOT, "boot": 3, "seq": SEQ_SPAN + 1, "flags": RecordFlag.NEW_JOURNAL}),
     ]
     found: list[Vector] = []

@@ -21,6 +21,7 @@ local enums = {
   SessionState = { [0] = "IDLE", [1] = "OPENED", [2] = "CHANGEABLE", [3] = "RESTING" },
   Algorithm = { [1] = "HMAC_SHA256_128", [2] = "HMAC_SM3_128" },
   Kind = { [1] = "BOOT", [2] = "RATING", [3] = "EXTRA", [4] = "EXPIRED", [5] = "CANCELLED", [6] = "SIGN_IN", [7] = "SIGN_OUT", [8] = "PAUSED", [9] = "RESUMED", [10] = "LOST" },
+  LostReason = { [0] = "DAMAGED", [1] = "CUT_SHORT" },
   TimeQuality = { [0] = "NONE", [1] = "STALE", [2] = "FREE_RUNNING", [3] = "SYNCHRONISED" },
   Level = { [5] = "VERY_SATISFIED", [4] = "SATISFIED", [3] = "BASICALLY_SATISFIED", [2] = "DISSATISFIED", [1] = "VERY_DISSATISFIED" },
 }

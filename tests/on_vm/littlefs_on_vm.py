@@ -176,17 +176,20 @@ lost(flash, "a missing file")
 restored()
 with open(file_of(3), "rb") as file:
     content = file.read()
-os.remove(file_of(3))
-with open(file_of(3), "wb") as file:
+with open(ROOT + "copy", "wb") as file:  # made beside the original, or it might be given the very same block
     file.write(content)
+os.remove(file_of(3))
+os.rename(ROOT + "copy", file_of(3))
 lost(flash, "a copied file")
 restored()
 with open(file_of(3), "ab") as file:
     file.write(b"x")
 lost(flash, "a longer file")
 restored()
-with open(file_of(3), "wb") as file:
+with open(ROOT + "other", "wb") as file:
     file.write(b"\xff" * BLOCK)
+os.remove(file_of(3))
+os.rename(ROOT + "other", file_of(3))
 lost(flash, "a file that was written again")
 restored()
 with open(ROOT + ".jmap", "w") as file:

@@ -11,10 +11,10 @@ import pytest
 
 from firmware.evaluator import wire
 from firmware.evaluator.clock import Clock
-from firmware.evaluator.journal import Journal, JournalFault
+from firmware.evaluator.journal import RESERVED, Journal, JournalFault
 from firmware.evaluator.signer import Signer
 from protocol.messages import Condition, Done, Error, ErrorCode, SignIn
-from protocol.record import SEQ_SPAN, Kind, Record, RecordFlag, parse_record
+from protocol.record import SEQ_SPAN, Kind, LostReason, Record, RecordFlag, parse_record
 from protocol.signing import ZERO_MAC, verify_record
 from simulator.device.in_process import BenchDevice
 from simulator.hardware.faulty_flash import FaultyFlash, PowerCut
@@ -77,6 +77,8 @@ def test_the_layout_is_the_one_in_the_documents() -> None:
         assert parse_record(bytes(second[at : at + 128])) == record(journal, 31 + slot)
     assert second[256 + 128 * 11 :] == b"\xff" * (128 * 19)
     first = flash.content[:SECTOR]
+    seal, seal_crc = struct.unpack_from("<II", first, 248)
+    assert (seal, seal_crc) == (31, zlib.crc32(first[248:252])), "sealed: the next sector begins with that number"
     assert struct.unpack_from("<8sII16sII", first) == (b"HCPJRNL1", 1, 1, ZERO_MAC, 1, 0)
 
 
@@ -143,18 +145,30 @@ def test_a_full_journal_refuses_and_overwrites_nothing() -> None:
     flash = MemoryFlash(3)
     journal = recovered(flash)
     assert journal.capacity() == 90
-    last = write(journal, 89)
+    last = write(journal, 89 - RESERVED)
     before = bytes(flash.content)
     for _ in range(5):
         assert journal.append(wire.KIND_RATING, Clock(0), level=1) == 0
         journal.idle()
     assert bytes(flash.content) == before
-    assert (journal.free(), last) == (0, 90)
+    assert (journal.free(), last) == (0, 90 - RESERVED)
+
+
+def test_a_full_journal_still_takes_the_word_that_makes_room_again() -> None:
+    flash = MemoryFlash(3)
+    identity = PaperIdentity()
+    write(recovered(flash, identity), 89 - RESERVED)
+    journal = recovered(flash, identity)
+    assert journal.append(wire.KIND_RATING, Clock(0), level=1) == 0
+    assert journal.next_seq == 91 - RESERVED, "not even a boot record: it would take what is kept for LOST"
+    said = [journal.append(wire.KIND_LOST, Clock(0), refers_to=5, value=1) for _ in range(RESERVED)]
+    # one slot is left out after a start, one is the boot record's
+    assert said == [92 - RESERVED, 93 - RESERVED, 0, 0]
 
 
 def test_only_what_has_a_receipt_is_recycled() -> None:
     journal = recovered(MemoryFlash(3))
-    write(journal, 89)
+    write(journal, 89 - RESERVED)
     collect(journal, 29)
     journal.idle()
     assert journal.free() == 0, "the first sector holds record 30, which has none"
@@ -162,7 +176,7 @@ def test_only_what_has_a_receipt_is_recycled() -> None:
     assert journal.free() == 30
     write(journal, 30)
     assert (journal.oldest_seq, journal.free()) == (31, 0)
-    assert [is_held(journal, seq) for seq in (30, 31, 120)] == [False, True, True]
+    assert [is_held(journal, seq) for seq in (30, 31, 116)] == [False, True, True]
 
 
 def test_free_says_exactly_how_many_fit() -> None:
@@ -186,7 +200,7 @@ def test_wear_is_spread_over_all_sectors() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_torn_last_slot_is_skipped_counted_and_never_used_again(seed: int) -> None:
+def test_a_torn_last_slot_is_made_void_and_its_number_is_never_given_again(seed: int) -> None:
     flash = FaultyFlash(3, Random(seed))
     identity = PaperIdentity()
     journal = recovered(flash, identity)
@@ -195,16 +209,18 @@ def test_a_torn_last_slot_is_skipped_counted_and_never_used_again(seed: int) -> 
     with pytest.raises(PowerCut):
         journal.append(wire.KIND_RATING, Clock(0), level=1)
     flash.restore()
-    at = 256 + 128 * last
-    torn = bytes(flash.content[at : at + 128])
     again = recovered(flash, identity)
-    whole = again.next_seq == last + 2
+    whole = is_held(again, last + 1)
+    torn = again.unreadable
+    assert again.next_seq == last + 1 + whole + torn, "whole, torn, or never begun"
+    assert again.was_cut_short(last + 1) == bool(torn)
     seq = write(again, 3)
-    assert bytes(flash.content[at : at + 128]) == torn or torn == b"\xff" * 128
-    assert seq == last + whole + 4
-    boot = record(again, last + whole + 1)
-    assert (boot.kind, boot.value) == (Kind.BOOT, int(not whole and torn != b"\xff" * 128))
-    assert [record(again, n).seq for n in range(1, seq + 1)] == list(range(1, seq + 1))
+    boot = record(again, last + 1 + whole + torn)
+    assert (boot.kind, boot.value, boot.prev_mac) == (Kind.BOOT, torn, record(again, last + whole).mac)
+    there = [n for n in range(1, seq + 1) if is_held(again, n)]
+    assert there == [n for n in range(1, seq + 1) if not torn or n != last + 1]
+    at = 256 + 128 * last
+    assert not torn or bytes(flash.content[at : at + 128]) == bytes(128)
 
 
 def damage(flash: MemoryFlash, at: int, count: int = 4) -> None:
@@ -250,17 +266,19 @@ def test_records_of_another_device_are_no_part_of_a_headless_journal() -> None:
     assert not is_held(journal, 5)
 
 
-@pytest.mark.parametrize("damaged", [3, 8, 13])
-def test_a_record_damaged_in_the_newest_sector_costs_no_number(damaged: int) -> None:
+@pytest.mark.parametrize("damaged", [3, 8, 14, 15])
+def test_a_record_damaged_in_the_newest_sector_costs_no_other_and_its_number_is_not_given_again(damaged: int) -> None:
     flash = MemoryFlash(3)
     identity = PaperIdentity()
     last = write(recovered(flash, identity), 14)
     damage(flash, 256 + 128 * (damaged - 1) + 50)
-    journal = recovered(flash, identity)
-    assert journal.next_seq == last + 1
-    assert [seq for seq in range(1, last + 1) if not is_held(journal, seq)] == [damaged]
+    for _ in range(3):
+        journal = recovered(flash, identity)
+        assert journal.next_seq == last + 1
+        assert [seq for seq in range(1, last + 1) if not is_held(journal, seq)] == [damaged]
     write(journal, 1)
-    assert record(journal, last + 1).value == 1, "the boot record counts it"
+    assert record(journal, last + 1).value == (damaged == last), "the boot record counts it as cut short"
+    assert journal.was_cut_short(damaged) == (damaged == last)
 
 
 def test_a_lost_record_is_named_on_the_line_and_in_the_journal_once() -> None:
@@ -274,7 +292,7 @@ def test_a_lost_record_is_named_on_the_line_and_in_the_journal_once() -> None:
     assert [(lost.first_seq, lost.count) for lost in host.unreadable] == [(10, 2)]
     assert [r.seq for r in host.records] == [seq for seq in range(1, 43) if seq not in (10, 11)]
     (lost,) = host.of(Kind.LOST)
-    assert (lost.refers_to, lost.value) == (10, 2)
+    assert (lost.detail, lost.refers_to, lost.value) == (LostReason.DAMAGED, 10, 2)
     host.join()
     host.listen(600)
     assert {record.seq for record in host.of(Kind.LOST)} == {lost.seq}
