@@ -106,6 +106,7 @@ class Agent:
         self._batch: list[tuple[Record, bytes]] = []
         self._skipped_to = 0
         self._next_seq = 0
+        self._is_first_record = False
         self._device: HelloAnswer | None = None
         self._unmet: HelloAnswer | None = None
         """A device that has said who it is, and has to be looked up in the database when that is possible."""
@@ -295,8 +296,7 @@ class Agent:
     def _take(self, event: Event, now: Instant) -> None:
         match event:
             case Received(record, raw):
-                self._batch.append((record, raw))
-                self._next_seq = record.seq + 1
+                self._received(record, raw, now)
             case Skipped(first_seq, count, was_released):
                 if was_released:
                     log.warning("评价器已释放 %d 条记录（已归集） released before they came here: %d..", count, first_seq)
@@ -322,6 +322,22 @@ class Agent:
             case Refused():
                 self._counters["versions_refused"] += 1
                 self._device_lost(now)
+
+    def _received(self, record: Record, raw: bytes, now: Instant) -> None:
+        if self._is_first_record:
+            self._is_first_record = False
+            device, conversation = self._device, self._attachment.conversation
+            if device is not None and conversation is not None and self._outbox.contradicts(device.device, record):
+                log.error(
+                    "两台评价器使用同一编号 %s，请联系运维 another device bears this id, all its records are read; "
+                    "call the technician",
+                    device.device,
+                )
+                self._counters["same_id_twice"] += 1
+                self._next_seq = conversation.start(0, now)
+                return
+        self._batch.append((record, raw))
+        self._next_seq = record.seq + 1
 
     def _identified(self, answer: HelloAnswer, now: Instant) -> None:
         self._unmet = answer
@@ -352,6 +368,7 @@ class Agent:
             log.error("评价器 %s 的编号倒退，全部重新读取 its numbers went back; everything is read again", answer.device)
             self._counters["numbers_went_back"] += 1
         self._next_seq = conversation.start(next_seq, now)
+        self._is_first_record = True
         log.info("评价器 device %s firmware %s at %s", answer.device, answer.firmware, self._attachment.port_name)
         self._handover.met(self._outbox.last_receipt(answer.device))
         self._offer_receipt(answer.receipt_seq, answer.next_seq, now)
@@ -412,6 +429,7 @@ class Agent:
             counters |= {f"line_{name}": count for name, count in line.items()}
         counters |= {"published": self._publisher.published, "receipts_refused": self._publisher.refused_receipts}
         counters["receipts_refused_by_device"] = self._handover.refused
+        counters["records_disputed"] = self._publisher.disputed
         return StatusReport(
             agent=AGENT_VERSION,
             window=self._config.window().path,

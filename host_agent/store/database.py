@@ -135,7 +135,8 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         return _connect(path)
     except FAILURES as error:
-        if not is_damage(error):
+        # of constant statements on a file of ours also SQLite's general error can only mean that it is not what it was
+        if not is_damage(error) and getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
             raise
         set_aside(path, str(error))
         return _connect(path)
@@ -149,9 +150,20 @@ def _connect(path: Path) -> sqlite3.Connection:
         found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if found != "ok":
             raise damaged(found)
+        _must_be_writable(connection, path)
         with content_checked():
             migrations.apply(Database(connection))
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _must_be_writable(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK):
+            raise damaged("its header says that a newer SQLite wrote it") from error
+        raise

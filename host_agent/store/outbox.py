@@ -1,7 +1,8 @@
 """Records from the moment they are durable until the collector's receipt covers them.
 
 A PUBACK moves a record from *to send* to *sent* and no further; what stays without a receipt is sent again. Receipted records
-are kept for a while and then purged, undelivered ones never.
+are kept for a while and then purged, undelivered ones never. The one exception: a record whose number another record has, which
+the collector has stored, is sent SENDS_OF_DISPUTED times, to be kept there as evidence, and then waits for nothing more.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 
 from host_agent.store.damage import content_checked
 from host_agent.store.database import Writer
-from host_agent.store.schema import RECEIPTED, SENT, TO_SEND
+from host_agent.store.schema import DISPUTED, RECEIPTED, SENT, TO_SEND
 from protocol.messages import HelloAnswer, Receipt
-from protocol.record import SEQ_SPAN, Record, parse_record
+from protocol.record import SEQ_SPAN, Record, RecordFlag, parse_record
+
+SENDS_OF_DISPUTED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ class Outbox:
         """Note that the broker has acknowledged these, at `run_ms` of running time; a receipt that came first stays."""
         with self._writer.transaction() as connection:
             connection.executemany(
-                "UPDATE records SET state = ?, sent_run_ms = ? WHERE id = ? AND state = ?",
+                "UPDATE records SET state = ?, sent_run_ms = ?, sends = sends + 1 WHERE id = ? AND state = ?",
                 [(SENT, run_ms, row_id, TO_SEND) for row_id in ids],
             )
 
@@ -129,6 +132,24 @@ class Outbox:
         row = self._writer.connection.execute("SELECT max(sent_run_ms) FROM records WHERE state < ?", (RECEIPTED,)).fetchone()
         with content_checked():
             return int(row[0] or 0)
+
+    def give_up_disputed(self) -> int:
+        """Stop sending what can never get a receipt, for another record has its number and has one; return how many that are."""
+        with self._writer.transaction() as connection:
+            return connection.execute(
+                "UPDATE records SET state = ? WHERE state = ? AND sends >= ? AND EXISTS (SELECT 1 FROM records o"
+                " WHERE o.device = records.device AND o.seq = records.seq AND o.mac <> records.mac AND o.state = ?)",
+                (DISPUTED, SENT, SENDS_OF_DISPUTED, RECEIPTED),
+            ).rowcount
+
+    def contradicts(self, device: str, record: Record) -> bool:
+        """Tell whether the record before this one is here, and none of that number is the one it was chained to."""
+        if record.flags & RecordFlag.NEW_JOURNAL:
+            return False
+        macs = self._writer.connection.execute(
+            "SELECT mac FROM records WHERE device = ? AND seq = ?", (device, record.seq - 1)
+        ).fetchall()
+        return bool(macs) and (record.prev_mac,) not in macs
 
     def send_again(self, sent_before_run_ms: int) -> int:
         """Put what was sent by that running time and has no receipt back to *to send*; return how many that are."""
@@ -208,7 +229,7 @@ class Outbox:
         """Delete receipted records older than that, and ended evaluations that no record refers to; return how many records."""
         with self._writer.transaction() as connection:
             count = connection.execute(
-                "DELETE FROM records WHERE state = ? AND received_ms < ?", (RECEIPTED, before_ms)
+                "DELETE FROM records WHERE state >= ? AND received_ms < ?", (RECEIPTED, before_ms)
             ).rowcount
             connection.execute(
                 "DELETE FROM evaluations WHERE state NOT IN ('opening', 'opened') AND created_ms < ?"

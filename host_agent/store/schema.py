@@ -1,7 +1,8 @@
 """The tables, as numbered migrations that are never edited once released.
 
 `records` holds every record that came from a device, by (device, seq, mac): a device whose numbers come twice with different
-content is a finding for the collector, not something to swallow here. `state` counts up: to send, sent, receipted.
+content is a finding for the collector, not something to swallow here. `state` counts up: to send, sent, receipted. Of two
+records with one number only one can be collected; the other one ends as disputed, after it has been sent several times.
 Record ids are never used twice (AUTOINCREMENT): the publisher remembers up to which id it has come, also over a purge.
 """
 
@@ -14,6 +15,7 @@ from sqlite_utils import Database, Migrations
 TO_SEND: Final = 0
 SENT: Final = 1
 RECEIPTED: Final = 2
+DISPUTED: Final = 3
 
 migrations = Migrations("host_agent")
 
@@ -65,3 +67,9 @@ _FIRST = (
 def _first(db: Database) -> None:
     for statement in _FIRST:
         db.execute(statement)
+
+
+@migrations(name="0002_sends")
+def _sends(db: Database) -> None:
+    # how often the broker has acknowledged it
+    db.execute("ALTER TABLE records ADD COLUMN sends INTEGER NOT NULL DEFAULT 0")

@@ -21,6 +21,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from host_agent.uplink.takeover import Takeover
+
 KEEPALIVE_S = 20
 RECONNECT_LEAST_S = 1
 RECONNECT_MOST_S = 3
@@ -29,9 +31,13 @@ SESSION_EXPIRY_S = 30 * 24 * 3600
 STOP_S = 1.5
 BESIDE_RECORDS = 20
 """Room in paho's window for what is no record: a state must not wait behind records, least of all the last one."""
-SHORT_LIVED_S = 5.0
-SHORT_LIVED_IN_A_ROW = 3
-_TAKEN_OVER = 0x8E
+TAKEN_OVER = (
+    "连接屡被中断：数据目录是否被复制到另一台电脑？"
+    "是则在复制的那台停止代理程序，删除数据目录中的 installation 文件，再启动；否则检查网络 "
+    "the connection ends again and again: was this data directory copied to another PC? If so, stop the agent of the copy, delete the"
+    " file `installation` in its data directory and start it again; if not, check the network"
+)
+_SAID_SO = 0x8E
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +106,7 @@ class MqttLink:
         self._will = will
         self._session = ""
         self._is_accepted = False
-        self._connected_at_s = 0.0
-        self._short_lived = 0
+        self._takeover = Takeover()
         self._is_v5 = broker.protocol == "5"
         self._client = Client(
             CallbackAPIVersion.VERSION2,
@@ -162,9 +167,11 @@ class MqttLink:
             )
             return
         self._is_accepted = True
-        self._connected_at_s = time.monotonic()
+        self._takeover.connected(time.monotonic())
         client.subscribe(self._subscription, qos=1)
         self._listener.connected(self._session)
+        if self._takeover.is_suspected:
+            self._listener.refused(TAKEN_OVER)  # still: a status that says `connected` every half minute would hide it
 
     def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
         broker = self._broker
@@ -184,15 +191,10 @@ class MqttLink:
             return  # refused, and why is told already
         self._is_accepted = False
         self._draw_session()
-        is_short = time.monotonic() - self._connected_at_s < SHORT_LIVED_S
-        self._short_lived = self._short_lived + 1 if is_short else 0
-        if reason.value == _TAKEN_OVER or self._short_lived >= SHORT_LIVED_IN_A_ROW:
-            # two with one client id throw each other out for ever
+        self._takeover.ended(time.monotonic(), said_so=reason.value == _SAID_SO)
+        if self._takeover.is_suspected:
             self._client.reconnect_delay_set(RECONNECT_SLOWLY_S // 2, RECONNECT_SLOWLY_S)
-            self._listener.disconnected(
-                "连接屡被中断，数据目录是否被复制到另一台电脑？ the connection ends again and again:"
-                " was this data directory copied to another PC?"
-            )
+            self._listener.disconnected(TAKEN_OVER)
             return
         self._client.reconnect_delay_set(RECONNECT_LEAST_S, RECONNECT_MOST_S)
         self._listener.disconnected(f"与消息服务器的连接中断 connection to the broker lost: {reason}")

@@ -18,7 +18,8 @@ from host_agent.instant import Instant
 from host_agent.link.attachment import Post
 from host_agent.store.outbox import Outbox, Row
 from host_agent.uplink.delivery import Delivery
-from host_agent.uplink.mqtt import Broker, Connect, Connection, Listener
+from host_agent.uplink.mqtt import TAKEN_OVER, Broker, Connect, Connection, Listener
+from host_agent.uplink.takeover import STANDING_S
 from protocol.errors import PayloadError, ProtocolError
 from protocol.messages import Receipt
 from protocol.payloads import Case, DeviceState, Health, ReceiptPayload, RecordEvent, State
@@ -74,6 +75,8 @@ class Publisher:
         """Why there is no connection, or what the broker refuses, in words for a person."""
         self.refused_receipts = 0
         self.published = 0
+        self.disputed = 0
+        self._connected_s = 0.0
 
     def start(self, now: Instant) -> None:
         """Begin to connect."""
@@ -110,6 +113,14 @@ class Publisher:
             self._acknowledged.clear()
         before_ms = self._delivery.overdue_before_ms(now)
         if before_ms is not None:
+            disputed = self._outbox.give_up_disputed()
+            if disputed:
+                self.disputed += disputed
+                log.error(
+                    "%d 条记录的编号已被另一条记录占用，两台评价器是否使用同一编号？ records share their number with others that are "
+                    "collected, and were kept there as evidence: do two devices bear one id?",
+                    disputed,
+                )
             again = self._outbox.send_again(before_ms)
             if again:
                 self._delivery.sent_again()
@@ -117,6 +128,8 @@ class Publisher:
                 self._complain(NO_RECEIPT, now)
         if not self.is_connected:
             return
+        if self.trouble == TAKEN_OVER and now.mono_s - self._connected_s > STANDING_S:
+            self.trouble = None
         if self._delivery.is_stuck(now):
             log.warning("消息服务器未确认，重新连接 no PUBACK for too long: the connection is replaced")
             self._stop_link()
@@ -173,6 +186,7 @@ class Publisher:
     def _connected(self, session: str, now: Instant) -> None:
         self._session = session
         self._since_ms = now.utc_ms
+        self._connected_s = now.mono_s
         self.is_connected = True
         self.trouble = None
         self._told.clear()

@@ -13,9 +13,9 @@ from host_agent.config import load
 from host_agent.link.conversation import Conversation
 from host_agent.link.events import Received
 from host_agent.store.database import FILE_NAME
-from protocol.messages import RecordMessage
+from protocol.messages import RecordMessage, Start
 from protocol.record import Kind
-from tests.agent_bench import PaperLine, at, hello_answer, paper_line
+from tests.agent_bench import SESSION, PaperLine, at, hello_answer, paper_line
 from tests.chains import PaperDevice
 
 CONFIG = """
@@ -113,3 +113,29 @@ def test_what_a_line_has_been_like_is_counted_by_name(bench: Bench) -> None:
     counted = {name: count for name, count in future.result(0).counters.items() if name.startswith("line_damaged")}
     assert sum(counted.values()) == 3
     assert all(name.replace("_", "").replace(" ", "").isalpha() for name in counted), counted
+
+
+def test_a_second_device_of_the_same_id_is_told_and_all_its_records_are_read(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.agent._outbox.meet(hello_answer(), 1)
+    for record in records(5, 1, 3):
+        bench.come(record)
+    bench.agent._keep(at(1))
+    other = PaperDevice()
+    other.write_many(6)
+    bench.line = PaperLine(Conversation(SESSION, at(2)))
+    bench.agent._attachment.conversation = bench.line.conversation
+    for event in bench.line.answer_hello(at(2), next_seq=7):
+        bench.agent._event(event, at(2))
+    assert Start(next_seq=4) in bench.line.read()
+    for event in bench.line.record(other.written[3], at(2)):
+        bench.agent._event(event, at(2))
+    assert Start(next_seq=1) in bench.line.read()
+    assert "another device bears this id" in caplog.text
+    for one in other.written:
+        for event in bench.line.record(one, at(3)):
+            bench.agent._event(event, at(3))
+    bench.agent._keep(at(3))
+    assert bench.stored() == 3 + 6  # all of both: which of two with one number counts is the collection's to say
+    assert "same_id_twice" in bench.status()

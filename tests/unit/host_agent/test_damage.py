@@ -116,6 +116,15 @@ def test_whatever_is_flipped_on_the_disk_the_second_start_works(
     assert while_running > 10
 
 
+def test_a_header_that_forbids_to_write_is_damage(tmp_path: Path) -> None:
+    Writer(tmp_path).close()
+    with (tmp_path / FILE_NAME).open("r+b") as file:
+        file.seek(18)
+        file.write(b"\x07")
+    Writer(tmp_path).close()
+    assert len(damage.set_aside_files(tmp_path / FILE_NAME)) == 1
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     file = tmp_path / "agent.toml"

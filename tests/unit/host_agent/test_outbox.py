@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,10 @@ from host_agent.errors import StoreError
 from host_agent.evaluations import Evaluation
 from host_agent.store.database import FILE_NAME, Writer
 from host_agent.store.evaluations import EvaluationStore
-from host_agent.store.outbox import Outbox, Waiting
+from host_agent.store.outbox import SENDS_OF_DISPUTED, Outbox, Waiting
 from host_agent.store.schema import migrations
 from protocol.messages import Receipt
-from protocol.record import SEQ_SPAN, Kind, Record
+from protocol.record import SEQ_SPAN, Kind, Record, RecordFlag
 from protocol.signing import sign_receipt
 from tests.agent_bench import DEVICE, hello_answer
 from tests.chains import CASE, EVALUATION, PaperDevice
@@ -152,6 +153,39 @@ def test_two_records_with_one_number_are_both_kept_and_each_waits_for_its_own_re
     assert outbox.receipt(DEVICE, receipt_for(device, written[3]))
     # the collection must still hear of the other two
     assert [row.raw for row in outbox.to_send(0, 100)] == [lie.pack(), later_lie.pack()]
+    for turn in range(1, SENDS_OF_DISPUTED + 1):
+        waiting = [row.id for row in outbox.to_send(0, 100)]
+        assert len(waiting) == 2, turn
+        outbox.mark_sent(waiting, turn)
+        # often enough for a broker that loses what it acknowledged, and not for ever
+        assert outbox.give_up_disputed() == (2 if turn == SENDS_OF_DISPUTED else 0)
+        outbox.send_again(turn)
+    assert outbox.waiting() == Waiting(0, 0, None)
+    assert writer.connection.execute("SELECT count(*) FROM records").fetchone() == (6,)
+    assert outbox.purge(2000) == 6
+
+
+def test_a_number_without_a_receipted_twin_is_sent_for_ever(writer: Writer, outbox: Outbox) -> None:
+    device = PaperDevice()
+    written = device.write_many(4)
+    liar = PaperDevice(next_seq=4, prev_mac=written[2].mac)
+    accept(writer, [*written, liar.write(level=1)])
+    assert outbox.receipt(DEVICE, receipt_for(device, written[2]))
+    for turn in range(1, 3 * SENDS_OF_DISPUTED):
+        outbox.mark_sent([row.id for row in outbox.to_send(0, 100)], turn)
+        assert outbox.give_up_disputed() == 0
+        assert outbox.send_again(turn) == 2
+
+
+def test_a_record_that_was_chained_to_another_than_the_one_here_is_noticed(writer: Writer, outbox: Outbox) -> None:
+    device = PaperDevice()
+    accept(writer, device.write_many(3))
+    other = PaperDevice(next_seq=4, prev_mac=bytes(range(16)))
+    assert outbox.contradicts(DEVICE, other.write())
+    assert not outbox.contradicts(DEVICE, other.write())  # nothing is known of the one before
+    assert not outbox.contradicts(DEVICE, device.write())
+    device.next_seq, device.prev_mac = 4, bytes(16)
+    assert not outbox.contradicts(DEVICE, replace(device.write(), flags=RecordFlag.NEW_JOURNAL))
 
 
 def test_a_receipt_with_another_mac_or_for_an_unknown_device_is_ignored(writer: Writer, outbox: Outbox) -> None:

@@ -15,8 +15,9 @@ from host_agent.instant import Instant
 from host_agent.store.database import Writer
 from host_agent.store.outbox import Outbox
 from host_agent.uplink import publisher as module
-from host_agent.uplink.mqtt import Broker, Listener
+from host_agent.uplink.mqtt import TAKEN_OVER, Broker, Listener
 from host_agent.uplink.publisher import Publisher
+from host_agent.uplink.takeover import STANDING_S
 from protocol.messages import Receipt
 from protocol.payloads import DeviceState, Health, ReceiptPayload, RecordEvent, State
 from protocol.record import Record
@@ -315,6 +316,48 @@ def test_a_window_of_records_is_on_its_way_and_no_more(stage: Stage) -> None:
     stage.puback_all()
     stage.puback_all()
     assert stage.seqs() == [*range(1, 251), *range(1, 251)]
+
+
+def test_thirty_days_without_a_broker_are_kept_and_then_leave_in_order_a_window_at_a_time(
+    stage: Stage, request: pytest.FixtureRequest
+) -> None:
+    days, a_day = 30, 1000 if request.config.getoption("--long") else 70
+    for _day in range(days):
+        stage.write(a_day)
+        stage.step(86_400)
+        assert stage.outbox.purge(stage.now.utc_ms - DAY_MS) == 0  # too old to be kept, were they delivered
+    assert stage.outbox.waiting().to_send == days * a_day
+    stage.connect()
+    published: list[int] = []
+    while True:
+        before = len(stage.link.sent)
+        stage.step()
+        numbers = range(before + 1, len(stage.link.sent) + 1)
+        new = [json.loads(stage.link.sent[number - 1][1])["data"] for number in numbers if is_record(stage, number)]
+        assert len(new) <= module.WINDOW
+        assert all(one["historical"] for one in new)
+        published += [one["seq"] for one in new]
+        if not new:
+            break
+        for number in numbers:
+            stage.link.listener.published(number)
+    assert published == list(range(1, days * a_day + 1))
+    stage.receipt(stage.device.written[-1])
+    assert stage.outbox.waiting().oldest_ms is None
+
+
+def is_record(stage: Stage, number: int) -> bool:
+    return stage.link.sent[number - 1][0] == WINDOW.up(Up.RECORD)
+
+
+def test_a_suspected_copy_stays_said_while_connected_until_the_connection_has_stood(stage: Stage) -> None:
+    stage.link.listener.disconnected(TAKEN_OVER)
+    stage.connect()
+    stage.link.listener.refused(TAKEN_OVER)
+    stage.step(STANDING_S - 1)
+    assert stage.trouble() == TAKEN_OVER
+    stage.step(2)
+    assert stage.trouble() is None
 
 
 def test_a_stop_with_a_database_that_fails_still_says_goodbye(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
