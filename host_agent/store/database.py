@@ -161,7 +161,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _must_be_writable(connection: sqlite3.Connection, path: Path) -> None:
     try:
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("BEGIN IMMEDIATE")  # which alone succeeds also where nothing can be written
+        connection.execute("PRAGMA user_version = 0")
         connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         if (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK):

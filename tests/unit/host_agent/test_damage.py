@@ -14,7 +14,7 @@ from host_agent.config import load
 from host_agent.desk import Desk
 from host_agent.errors import DamagedError, StoreError
 from host_agent.evaluations import Evaluation
-from host_agent.store import damage
+from host_agent.store import damage, database
 from host_agent.store.damage import FAILURES, is_damage
 from host_agent.store.database import FILE_NAME, INSTALLATION_FILE, Writer
 from host_agent.store.evaluations import EvaluationStore
@@ -116,13 +116,17 @@ def test_whatever_is_flipped_on_the_disk_the_second_start_works(
     assert while_running > 10
 
 
-def test_a_header_that_forbids_to_write_is_damage(tmp_path: Path) -> None:
+def test_a_file_that_forbids_to_write_on_a_disk_that_does_not_is_damage(tmp_path: Path) -> None:
+    """As with some headers of nonsense, which SQLite takes for those of a later SQLite."""
     Writer(tmp_path).close()
-    with (tmp_path / FILE_NAME).open("r+b") as file:
-        file.seek(18)
-        file.write(b"\x07")
-    Writer(tmp_path).close()
-    assert len(damage.set_aside_files(tmp_path / FILE_NAME)) == 1
+    connection = sqlite3.connect(f"file:{tmp_path / FILE_NAME}?mode=ro", uri=True, isolation_level=None)
+    with pytest.raises(sqlite3.DatabaseError, match="newer SQLite") as caught:
+        database._must_be_writable(connection, tmp_path / FILE_NAME)
+    assert is_damage(caught.value)
+    connection.execute("ROLLBACK")
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):  # the disk's own doing
+        database._must_be_writable(connection, tmp_path / "none")
+    connection.close()
 
 
 @pytest.fixture
