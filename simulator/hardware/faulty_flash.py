@@ -1,7 +1,8 @@
 """Flash whose power is cut at any operation or in the middle of one, and whose sectors can go bad.
 
 Runs on CPython and on MicroPython. `random` is anything with `randrange`, seeded by the caller, so that a failure can be had
-again. After a cut the content is what the chip would hold: a page half programmed, a sector half erased.
+again. After a cut the content is what the chip would hold: a page half programmed, a sector half erased, and bits that are
+neither: weak ones read differently from one time to the next, until they are programmed or erased.
 """
 
 try:  # noqa: SIM105  # MicroPython has no contextlib
@@ -10,6 +11,10 @@ except ImportError:
     pass  # MicroPython has only the module, which does as well; there annotations are never evaluated
 
 from simulator.hardware.flash import PAGE_BYTES, SECTOR_BYTES, MemoryFlash
+
+SHAPES = ("none", "one", "half", "all but one", "all", "weak")
+"""How much of an operation is done when the power goes: that many of the bytes that it changes; or some bits, others weak."""
+_MOST_WEAK = 40  # bytes with weak bits, of one operation
 
 
 class PowerCut(Exception):
@@ -28,11 +33,15 @@ class FaultyFlash(MemoryFlash):
         """Sectors that neither program nor erase, without a word."""
         self.raising: list[int] = []
         """Sectors whose driver raises OSError instead."""
+        self.weak: dict[int, int] = {}
+        """Weak bits: a mask by place in `content`."""
         self.has_power = True
+        self._shape = ""
 
-    def cut_after(self, operations: int) -> None:
-        """Let so many programs and erases succeed; the one after them is cut short."""
+    def cut_after(self, operations: int, shape: str = "") -> None:
+        """Let so many programs and erases succeed; the one after them is cut short, in one of `SHAPES` or at random."""
         self.left = operations
+        self._shape = shape
 
     def restore(self) -> None:
         """Bring the power back."""
@@ -40,32 +49,43 @@ class FaultyFlash(MemoryFlash):
         self.has_power = True
 
     def read(self, sector: int, at: int, buffer: bytearray | memoryview) -> None:
-        """Fill `buffer`; nothing is read without power."""
+        """Fill `buffer`, weak bits anyhow; nothing is read without power."""
         if not self.has_power:
             raise PowerCut
         super().read(sector, at, buffer)
+        begin = sector * SECTOR_BYTES + at
+        for place, mask in self.weak.items():
+            if begin <= place < begin + len(buffer):
+                buffer[place - begin] ^= mask & self._random.randrange(256)
 
     def program(self, sector: int, at: int, page: bytearray) -> None:
         """Clear the bits that are clear in `page`, or only some of them."""
         cut = self._is_cut()
         if not self._works(sector):
             return
-        if not cut:
+        begin = sector * SECTOR_BYTES + at
+        if cut:
+            before = self.content[begin : begin + PAGE_BYTES]
             super().program(sector, at, page)
-            return
-        super().program(sector, at, self._half_programmed(page))
-        raise PowerCut
+            self._undo(begin, before)
+            raise PowerCut
+        super().program(sector, at, page)
+        for place in [place for place in self.weak if begin <= place < begin + PAGE_BYTES]:
+            self.weak[place] &= page[place - begin]  # what has been cleared once more is firm
 
     def erase(self, sector: int) -> None:
         """Set a sector to 0xFF, or only some of its bits."""
         cut = self._is_cut()
         if not self._works(sector):
             return
-        if not cut:
-            super().erase(sector)
-            return
-        self._half_erase(sector)
-        raise PowerCut
+        begin = sector * SECTOR_BYTES
+        before = self.content[begin : begin + SECTOR_BYTES]
+        super().erase(sector)
+        if cut:
+            self._undo(begin, before)
+            raise PowerCut
+        for place in [place for place in self.weak if begin <= place < begin + SECTOR_BYTES]:
+            del self.weak[place]
 
     def _is_cut(self) -> bool:
         if not self.has_power:
@@ -82,27 +102,28 @@ class FaultyFlash(MemoryFlash):
             raise OSError(5, "sector " + str(sector))
         return sector not in self.bad
 
-    def _half_programmed(self, page: bytearray) -> bytearray:
-        """Return what a cut leaves of `page`: its beginning, or each byte with only some of its bits cleared; or all of it."""
-        half = bytearray(page)
-        if self._random.randrange(2):
-            begin = self._random.randrange(PAGE_BYTES + 1)
-            half[begin:] = b"\xff" * (PAGE_BYTES - begin)
+    def _undo(self, begin: int, before: bytearray) -> None:
+        """Take back a part of an operation: the end of it, or some bits everywhere; of those some become weak."""
+        changed = [n for n in range(len(before)) if before[n] != self.content[begin + n]]
+        shape = self._shape or ("weak", "prefix")[self._random.randrange(2)]
+        if shape == "weak":
+            self._weaken(begin, before, changed)
+            return
+        count = len(changed)
+        if shape == "prefix":
+            done = self._random.randrange(count + 1)
         else:
-            for n in range(PAGE_BYTES):
-                half[n] |= self._random.randrange(256)
-        return half
+            done = {"none": 0, "one": 1, "half": count // 2, "all but one": count - 1, "all": count}[shape]
+        for n in changed[max(0, done) :]:
+            self.content[begin + n] = before[n]
 
-    def _half_erase(self, sector: int) -> None:
-        """Set the sector's beginning, its end, or some bits everywhere; or nothing, or everything."""
-        begin = sector * SECTOR_BYTES
-        count = self._random.randrange(SECTOR_BYTES + 1)
-        how = self._random.randrange(3)
-        if how == 0:
-            self.content[begin : begin + count] = b"\xff" * count
-        elif how == 1:
-            end = begin + SECTOR_BYTES
-            self.content[end - count : end] = b"\xff" * count
-        else:
-            for at in range(begin, begin + SECTOR_BYTES):
-                self.content[at] |= self._random.randrange(256)
+    def _weaken(self, begin: int, before: bytearray, changed: list[int]) -> None:
+        weak = 0
+        for n in changed:
+            difference = before[n] ^ self.content[begin + n]
+            self.content[begin + n] ^= difference & self._random.randrange(256)
+            if weak < _MOST_WEAK and self._random.randrange(3) == 0:
+                mask = difference & self._random.randrange(256)
+                if mask:
+                    self.weak[begin + n] = self.weak.get(begin + n, 0) | mask
+                    weak += 1

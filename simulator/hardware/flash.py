@@ -29,8 +29,9 @@ class MemoryFlash(Flash):
         if at % PAGE_BYTES or len(page) != PAGE_BYTES:
             raise ValueError("only whole pages of 256 bytes can be programmed")
         begin = sector * SECTOR_BYTES + at
-        for n in range(PAGE_BYTES):
-            self.content[begin + n] &= page[n]
+        before = self.content[begin : begin + PAGE_BYTES]
+        after = int.from_bytes(before, "little") & int.from_bytes(page, "little")
+        self.content[begin : begin + PAGE_BYTES] = after.to_bytes(PAGE_BYTES, "little")
         self.programs += 1
         self._changed(begin, PAGE_BYTES)
 
