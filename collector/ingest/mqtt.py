@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import socket
 import ssl
 import threading
 import time
@@ -50,6 +51,11 @@ class Delivery:
     qos: int
     mid: int
     connection: int
+
+
+def _send_at_once(_client: paho.Client, _data: Any, opened: Any) -> None:
+    """Have no small packet wait for the broker's delayed ack of the one before it: that costs each receipt 40 ms."""
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class Broker:
@@ -126,6 +132,7 @@ class Broker:
                 )
             except (OSError, ValueError) as error:
                 raise ConfigError(f"证书无法使用 cannot use the certificates under [mqtt]: {error}") from error
+        client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe

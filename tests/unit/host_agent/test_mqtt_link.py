@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -45,3 +46,12 @@ def test_each_connection_has_a_will_of_its_own(link: MqttLink) -> None:
         link._on_disconnect(link._client, None, DisconnectFlags(False), ReasonCode(PacketTypes.DISCONNECT), None)
         wills.append(link._client._will_payload)
     assert len(set(wills)) == 3
+
+
+def test_a_small_packet_waits_for_no_other(link: MqttLink) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link._client.connect(*server.getsockname())
+        connected = link._client.socket()
+        assert isinstance(connected, socket.socket)
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        connected.close()
