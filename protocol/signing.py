@@ -65,7 +65,7 @@ def context_digest(evaluation: bytes, case: Mapping[str, str]) -> bytes:
 
 
 def _mac(key: bytes, data: bytes) -> bytes:
-    return hmac.new(key, data, hashlib.sha256).digest()[:MAC_BYTES]
+    return hmac.digest(key, data, "sha256")[:MAC_BYTES]
 
 
 def _receipt_bytes(device: str, receipt: Receipt) -> bytes:

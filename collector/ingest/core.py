@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -26,8 +27,7 @@ from protocol.topics import Down, Up, Window, parse_up
 _parse_up = lru_cache(4096)(parse_up)  # a window publishes on three topics, thousands of times
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What a broker delivers: topic and payload."""
 
     topic: str

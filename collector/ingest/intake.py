@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -167,7 +167,7 @@ def _correct_links(
 def _replace_revised(connection: sa.Connection, device: str, new: list[Genuine], *, out_of_order: bool) -> None:
     """Let changes of mind replace what they change, whichever of the two came first."""
     ratings = [item.record for item in new if item.record.kind is Kind.RATING]
-    changes = {(record.seq, record.refers_to) for record in ratings if record.flags & RecordFlag.REVISION}
+    changes = {(record.seq, record.refers_to) for record in ratings if int(record.flags) & _REVISION}
     if out_of_order and ratings:
         targets = {record.seq for record in ratings} | {target for _, target in changes}
         changes.update(records.revisions_of(connection, device, targets))
@@ -206,43 +206,51 @@ def _case_json(item: Genuine) -> str | None:
     return None if item.case is None else item.case.to_json().decode("utf-8")
 
 
-def _row(item: Genuine, link: Link, arrival: int, now_ms: int) -> dict[str, Any]:
-    record = item.record
-    revision = record.kind is Kind.RATING and bool(record.flags & RecordFlag.REVISION)
-    return {
-        "device": item.device,
-        "seq": record.seq,
-        "arrival": arrival,
-        "kind": record.kind.name.lower(),
-        "level": Level(record.level).word if record.level else None,
-        "boot": record.boot,
-        "uptime_ms": min(record.uptime_ms, _MOST),
-        "utc_ms": min(record.utc_ms, _MOST),
-        "uncertainty_ms": record.uncertainty_ms,
-        "quality": TimeQuality(record.quality).name.lower(),
-        "flags": int(record.flags),
-        "detail": record.detail,
-        "refers_to": record.refers_to,
-        "value": record.value,
-        "evaluation": record.evaluation.hex() if any(record.evaluation) else None,
-        "context_digest": record.context_digest.hex() if any(record.context_digest) else None,
-        "staff": record.staff or None,
-        "prev_mac": record.prev_mac,
-        "mac": record.mac,
-        "raw": item.raw,
-        "area": item.window.area,
-        "hall": item.window.hall,
-        "window": item.window.window,
-        "agent_received_ms": item.agent_received_ms,
-        "received_ms": now_ms,
-        "historical": item.historical,
-        "case_json": _case_json(item),
-        "case_matches": item.case_matches,
-        "link": link.value,
-        "revises": record.refers_to if revision else None,
-        "replaced_by": None,
-    }
+def _row(item: Genuine, link: Link, arrival: int, now_ms: int) -> tuple[Any, ...]:
+    """Return a row, its values in the order of the table's columns."""
+    record, window = item.record, item.window
+    flags = int(record.flags)
+    return (
+        item.device,
+        record.seq,
+        arrival,
+        _KINDS[record.kind],
+        _LEVELS[record.level],
+        record.boot,
+        min(record.uptime_ms, _MOST),
+        min(record.utc_ms, _MOST),
+        record.uncertainty_ms,
+        _QUALITIES[record.quality],
+        flags,
+        record.detail,
+        record.refers_to,
+        record.value,
+        record.evaluation.hex() if record.evaluation != _NOBODY else None,
+        record.context_digest.hex() if record.context_digest != _NOBODY else None,
+        record.staff or None,
+        record.prev_mac,
+        record.mac,
+        item.raw,
+        window.area,
+        window.hall,
+        window.window,
+        item.agent_received_ms,
+        now_ms,
+        item.historical,
+        _case_json(item),
+        item.case_matches,
+        _LINKS[link],
+        record.refers_to if flags & _REVISION and record.kind is Kind.RATING else None,
+        None,
+    )
 
 
+# an enumeration's own `name` and operators are Python each time, and this is done for every record
+_KINDS: Final = {kind: kind.name.lower() for kind in Kind}
+_LEVELS: Final = {int(level): level.word for level in Level} | {0: None}
+_QUALITIES: Final = {quality: quality.name.lower() for quality in TimeQuality}
+_LINKS: Final = {link: link.value for link in Link}
+_REVISION: Final = int(RecordFlag.REVISION)
+_NOBODY: Final = bytes(16)
 _MOST = (1 << 63) - 1
 """A device's 64-bit time may be larger than a database integer; `raw` keeps what it said."""

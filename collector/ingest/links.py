@@ -8,8 +8,8 @@ Called by ingest/intake; pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from protocol.record import SEQ_SPAN, RecordFlag, is_journal_start
 from protocol.signing import ZERO_MAC
@@ -38,8 +38,7 @@ class Link(Enum):
         return self in (Link.START, Link.LINKED, Link.AFTER_LOST)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """What of a record decides its link and its neighbour's."""
 
     seq: int

@@ -14,8 +14,7 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -43,8 +42,7 @@ _TAKEN_OVER = 0x8E
 _SUBSCRIPTIONS = ((all_up(Up.RECORD), 1), (all_up(Up.STATE), 1), (all_up(Up.HEALTH), 0))
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One message as it came: `mid` and `connection` say what an acknowledgement has to name."""
 
     message: Message

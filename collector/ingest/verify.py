@@ -8,13 +8,14 @@ Called by ingest/core for each message; pure but for a bounded cache of derived 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from collector.ingest.evidence import KEPT_BYTES, Evidence, EvidenceKind
-from collector.ingest.quick_parse import quick_parse
 from protocol.errors import PayloadError, RecordError
 from protocol.payloads import Case, Decoded, RecordData, RecordEvent
+from protocol.quick_event import QuickEvent, is_of, read_event
+from protocol.quick_record import quick_parse
 from protocol.record import Record
 from protocol.signing import context_digest, derive_device_key, verify_record
 from protocol.topics import Window
@@ -30,8 +31,7 @@ _KIND_OF_RECORD_ERROR = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Genuine:
+class Genuine(NamedTuple):
     """A record that its device has signed.
 
     `case` is set only when it is the signed one. `case_matches` is None when no case came, False when a wrong one did;
@@ -65,6 +65,30 @@ class Verifier:
 
     def verdict(self, window: Window, topic: str, payload: bytes) -> Verdict:
         """Return what a message on a record topic is."""
+        event = read_event(payload)
+        ordinary = self._ordinary(window, event) if event is not None else None
+        return ordinary or self._examine(window, topic, payload)
+
+    def _ordinary(self, window: Window, event: QuickEvent) -> Genuine | None:
+        """Return the record of an event in which nothing is wrong; None when it must be examined."""
+        key = self.device_key(window, event.device)
+        if key is None:
+            return None
+        try:
+            record = quick_parse(event.raw)
+            verify_record(key, record, event.raw)
+            case = Case.from_json(event.case_json) if event.case_json is not None else None
+        except (RecordError, PayloadError):
+            return None
+        if not is_of(event, window.path, record):
+            return None
+        if case is not None and context_digest(record.evaluation, case.fields()) != record.context_digest:
+            return None
+        matches = None if case is None else True
+        return Genuine(window, event.device, record, event.raw, event.received_at_ms, event.historical, case, matches, None)
+
+    def _examine(self, window: Window, topic: str, payload: bytes) -> Verdict:
+        """Return what a message is, whatever it is."""
         try:
             data = RecordEvent.from_json(payload)
             raw = data.data.raw()

@@ -27,10 +27,14 @@ class Prepared:
         text, order, fixed = self._compile(connection)
         return connection.exec_driver_sql(text, _arrange(order, fixed | values))
 
-    def run_many(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
-        """Execute once for each row."""
+    def run_many(self, connection: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
+        """Execute once for each row; its values are in the order of the columns."""
         text, order, _ = self._compile(connection)
-        connection.exec_driver_sql(text, [_arrange(order, row) for row in rows])
+        columns = self._columns or []
+        named: Any = (
+            rows if order == tuple(columns) else [_arrange(order, dict(zip(columns, row, strict=True))) for row in rows]
+        )
+        connection.exec_driver_sql(text, named)
 
     def _compile(self, connection: sa.Connection) -> tuple[str, tuple[str, ...] | None, dict[str, Any]]:
         name = connection.dialect.name

@@ -48,8 +48,8 @@ _HELD = Prepared(
 )
 
 
-def insert(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
-    """Insert new rows; what intake has checked cannot be there already, for there is one writer."""
+def insert(connection: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
+    """Insert new rows, values in the table's order; what intake has checked cannot be there already: there is one writer."""
     _INSERT.run_many(connection, rows)
 
 
