@@ -25,6 +25,16 @@ from host_agent.config import load
 from host_agent.errors import AgentError
 
 app = typer.Typer(help="评价器窗口代理程序 The rating agent of one window.", no_args_is_help=True, add_completion=False)
+LINK_WORDS = {
+    "searching": "正在寻找评价器",
+    "opening": "正在打开串口",
+    "asking": "已呼叫，等待应答",
+    "silent": "评价器不再应答，正在重新呼叫",
+    "refused": "协议版本不符",
+    "identified": "已识别，等待数据库",
+    "talking": "正常",
+}
+"""Every state of the link by the word that the API gives; what to do about it is in the trouble beside it."""
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="配置文件 the configuration (TOML)")]
 
 
@@ -103,7 +113,8 @@ def _table(report: dict[str, Any]) -> Table:
 
 def _link(report: dict[str, Any]) -> str:
     port, trouble = report["port"] or "", report["link_trouble"] or ""
-    return " ".join(part for part in (report["link"], "" if port in trouble else port, trouble) if part)
+    words = LINK_WORDS.get(report["link"], "")
+    return " ".join(part for part in (words, report["link"], "" if port in trouble else port, trouble) if part)
 
 
 def _duration(waited_ms: int | None) -> str:

@@ -26,6 +26,9 @@ SECTORS = 64
 STEP_MS = 2
 WATCHDOG_MS = 8000
 SAFE_MODE = 0b10001
+_USB_ADDRESS = 0x50110000  # USBCTRL ADDR_ENDP: the address that the host has given us, 0 before
+_USB_STATUS = 0x50110050  # USBCTRL SIE_STATUS, the same on RP2350
+_SUSPENDED = 1 << 4
 _GPIO_IN = 0xD0000004  # SIO: all 30 pins in one read, so it always fits a small integer
 _SEND_BYTES = 64  # in one step, so that the buttons are looked at again soon
 _FULL_DUTY = 32768  # a square wave is loudest at one half
@@ -88,6 +91,14 @@ class PicoBoard(Board):
         if pitch:
             self._buzzer.freq(pitch)
         self._buzzer.duty_u16(self._duty if pitch else 0)
+
+    def host_present(self) -> bool:
+        """Tell whether a PC that is awake has given us an address on USB. A sleeping one suspends the bus."""
+        return bool(machine.mem32[_USB_ADDRESS] & 0x7F) and not machine.mem32[_USB_STATUS] & _SUSPENDED
+
+    def reset(self) -> None:
+        """Start again; USB is set up anew."""
+        machine.reset()
 
     def receive(self, buffer: bytearray) -> int:
         """Take what has arrived, byte by byte: a longer read would wait until it is full."""

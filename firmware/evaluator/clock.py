@@ -32,6 +32,10 @@ class Clock:
             self._millis -= 1000
             self._seconds += 1
 
+    def uptime_s(self) -> int:
+        """Return whole seconds since this boot; a small integer for decades, which milliseconds are not."""
+        return self._seconds
+
     def uptime_ms(self) -> int:
         """Return milliseconds since this boot."""
         return self._seconds * 1000 + self._millis

@@ -25,6 +25,7 @@ LEVELS = (
 )
 CHANGE_MS = 3_000
 REST_MS = 10_000
+MUTE_RESET_MIN = 10
 TIMEOUT_LEAST_MS = 1_000
 TIMEOUT_MOST_MS = 3_600_000
 _MOST_CUT_SHORT = 4  # writes in a row that power cuts may have ended; more of them are damage
@@ -44,6 +45,8 @@ class Device(Handler):
         settings = identity.settings
         self._session = Session(settings.get("change_ms", CHANGE_MS), settings.get("rest_ms", REST_MS))
         self._release_on_ack = bool(settings.get("release_on_ack", False))
+        self._mute_reset_s = 60 * settings.get("mute_reset_min", MUTE_RESET_MIN)
+        self._mute_since_s = self._looked_s = 0
         self._staff = b""
         self._paused = False
         self._conditions = 0
@@ -64,6 +67,23 @@ class Device(Handler):
         self._feedback.step(now)
         if self._session.state == wire.STATE_IDLE:
             self.journal.idle()
+            self._reset_if_mute()
+
+    def _reset_if_mute(self) -> None:
+        """Start again when a host has been there and silent for long: after a PC's sleep a USB port can stay mute until a reset.
+
+        Only while nobody is being served. What is recorded is in flash, and the agent tells staff and pause again. A port that
+        stays mute is reset no more often than that, and a reset alone writes no record.
+        """
+        now_s = self.clock.uptime_s()
+        if now_s == self._looked_s:
+            return
+        self._looked_s = now_s
+        if self.link.talking or not self._mute_reset_s or not self._board.host_present():
+            self._mute_since_s = now_s
+        elif now_s - self._mute_since_s >= self._mute_reset_s:
+            self._mute_since_s = now_s
+            self._board.reset()
 
     # --- the citizen -----------------------------------------------------------------------------------------
 

@@ -42,6 +42,14 @@ class Board:
         """Start a sound (see feedback) and return at once."""
         raise NotImplementedError
 
+    def host_present(self) -> bool:
+        """Tell whether a host has set up the line, talking or not; always False where a board cannot know. Allocates nothing."""
+        return False
+
+    def reset(self) -> None:
+        """Start again as after power-on. Returns only where that is simulated."""
+        raise NotImplementedError
+
     def receive(self, buffer: bytearray) -> int:
         """Put bytes that have arrived into `buffer`; return how many, 0 when there are none. Never waits."""
         raise NotImplementedError

@@ -14,13 +14,17 @@ from functools import partial
 
 from host_agent.errors import PortError
 from host_agent.instant import Instant
-from host_agent.link.conversation import Conversation, LinkState
-from host_agent.link.events import Event, Identified, Refused
+from host_agent.link.conversation import CALLING, Conversation, LinkState
+from host_agent.link.events import Event, Identified, Refused, Silent
 from host_agent.link.port import OpenPort, Ports, Transport
 from host_agent.link.search import ANSWER_WITHIN_S, Search
 from protocol.messages import Message, TimeSource
 
 log = logging.getLogger("agent.link")
+
+NO_ANSWER = (
+    "设备没有应答，若持续请拔下评价器再插上 no answer from a device; if it stays so, unplug the device and plug it in again"
+)
 
 Post = Callable[[Callable[[Instant], None]], None]
 """Hands a callable to the agent's thread, which calls it with the time."""
@@ -80,8 +84,8 @@ class Attachment:
             return
         for event in conversation.tick(now):
             self._event(event, now)
-        if conversation.state is LinkState.ASKING and now.mono_s >= self._answer_by_s:
-            self._give_up("设备没有应答 no answer from a device", now)
+        if conversation.state in CALLING and now.mono_s >= self._answer_by_s:
+            self._give_up(NO_ANSWER, now)
             return
         if conversation.state is LinkState.REFUSED and now.mono_s >= self._answer_by_s:
             self._give_up(self.trouble or "", now)  # another port may have a device that speaks our version
@@ -99,7 +103,7 @@ class Attachment:
         """Return the monotonic time by which `step` must be called."""
         if self.conversation is None:
             return float("inf") if self._busy else self._search.deadline_s()
-        if self.conversation.state in (LinkState.ASKING, LinkState.REFUSED):
+        if self.conversation.state in (*CALLING, LinkState.REFUSED):
             return min(self._answer_by_s, self.conversation.deadline_s())
         return self.conversation.deadline_s()
 
@@ -191,6 +195,8 @@ class Attachment:
             self._search.found(self.port_name)
             self._complaints.clear()
             self.trouble = None
+        elif isinstance(event, Silent):
+            self.trouble = f"{self.port_name}: {NO_ANSWER}"
         elif isinstance(event, Refused):
             side = (
                 "评价器固件过旧，请更新固件 the firmware is older than this agent; update the firmware"

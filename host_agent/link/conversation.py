@@ -53,12 +53,18 @@ class LinkState(Enum):
 
     ASKING = "asking"
     """Hello was sent, nobody has answered yet."""
+    SILENT = "silent"
+    """A device that has answered before does not any more; hello is being said to it."""
     REFUSED = "refused"
     """The device answered, but no protocol version is common."""
     IDENTIFIED = "identified"
     """The device has said who it is; the caller must now say from which record on it wants to hear."""
     TALKING = "talking"
     """Records flow."""
+
+
+CALLING = (LinkState.ASKING, LinkState.SILENT)
+"""Hello is being said; only its answer is taken."""
 
 
 @dataclass(slots=True)
@@ -115,7 +121,7 @@ class Conversation:
 
     def deadline_s(self) -> float:
         """Return the monotonic time by which `tick` must be called."""
-        if self.state in (LinkState.ASKING, LinkState.REFUSED):
+        if self.state in (*CALLING, LinkState.REFUSED):
             return self._hello_due_s
         waiting = [pending.due_s for pending in self._pending.values()]
         if self.state is LinkState.TALKING:
@@ -146,7 +152,7 @@ class Conversation:
 
     def tick(self, now: Instant) -> list[Event]:
         """Do what is due."""
-        if self.state in (LinkState.ASKING, LinkState.REFUSED):
+        if self.state in (*CALLING, LinkState.REFUSED):
             if now.mono_s >= self._hello_due_s:
                 self._say_hello(now)
             return []
@@ -171,7 +177,7 @@ class Conversation:
                 else:
                     self.counters.damage(f"message {error.reason}")
                 continue
-            if self.state is LinkState.ASKING and not isinstance(message, HelloAnswer | Error):
+            if self.state in CALLING and not isinstance(message, HelloAnswer | Error):
                 continue  # left over from an earlier conversation
             self._heard_s = now.mono_s
             self._take(item, message, now, events)
@@ -198,7 +204,7 @@ class Conversation:
             self.counters.unknown += 1  # a message of ours come back: a loop in the wiring
 
     def _identified(self, frame: Frame, answer: HelloAnswer, now: Instant, events: list[Event]) -> None:
-        if self.state is not LinkState.ASKING or answer.session != self._session:
+        if self.state not in CALLING or answer.session != self._session:
             return  # the answer to a hello of an earlier conversation
         if frame.correlation != self._hello_correlation:
             return
@@ -268,7 +274,7 @@ class Conversation:
         del self._pending[correlation]
 
     def _error(self, frame: Frame, message: Error, now: Instant, events: list[Event]) -> None:
-        if message.code is ErrorCode.VERSION and self.state is LinkState.ASKING:
+        if message.code is ErrorCode.VERSION and self.state in CALLING:
             self._refused(message.detail >> 8 & 0xFF, message.detail & 0xFF, now, events)
         elif message.code is ErrorCode.NO_HELLO:
             # the device has restarted or given us up; it says so to each frame, also to those sent before the new hello
@@ -293,7 +299,7 @@ class Conversation:
         return Silent()
 
     def _say_hello(self, now: Instant) -> None:
-        self.state = LinkState.ASKING
+        self.state = LinkState.ASKING if self.answer is None else LinkState.SILENT
         self._hello_correlation = self._next_correlation()
         self._hello_due_s = now.mono_s + self._hello_wait_s
         self._hello_wait_s = min(2 * self._hello_wait_s, HELLO_MOST_S)

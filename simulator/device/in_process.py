@@ -23,6 +23,9 @@ class BenchBoard(Board):
         self.lamp_changes: list[int] = []
         self.to_device = bytearray()
         self.from_device = bytearray()
+        self.has_host = False
+        """A host has set up the line, whether it talks or not."""
+        self.resets = 0
         self.line_takes = 1 << 20
         """How many bytes the line still takes; 0 is a host that does not read."""
 
@@ -38,6 +41,14 @@ class BenchBoard(Board):
     def sound(self, number: int, language: int) -> None:  # noqa: ARG002  # a bench has one voice
         """Keep what was said."""
         self.sounds.append(number)
+
+    def host_present(self) -> bool:
+        """Tell whether a host has set up the line."""
+        return self.has_host
+
+    def reset(self) -> None:
+        """Count what a real board would not return from."""
+        self.resets += 1
 
     def receive(self, buffer: bytearray) -> int:
         """Hand over what the test has put on the line."""

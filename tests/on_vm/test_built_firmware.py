@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,11 +66,13 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path, capsys: 
 class VmBoard:
     """The built tree in a VM; its standard streams are the USB line."""
 
-    def __init__(self, vm: str, built: Path, folder: Path, keys: int = 0, identity: bool = True) -> None:
+    def __init__(
+        self, vm: str, built: Path, folder: Path, keys: int = 0, identity: bool = True, usb_address: int = 0, **settings: Any
+    ) -> None:
         self.keys_file = folder / "keys"
         self.log_file = folder / "log"
         self.keys(keys)
-        facts = write_identity(folder / "identity.json", volume=40)
+        facts = write_identity(folder / "identity.json", volume=40, **settings)
         if not identity:
             facts.write_text("{}")
         self.process = subprocess.Popen(
@@ -77,7 +80,7 @@ class VmBoard:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env={"BOARD_KEYS": str(self.keys_file), "BOARD_LOG": str(self.log_file)},
+            env={"BOARD_KEYS": str(self.keys_file), "BOARD_LOG": str(self.log_file), "BOARD_USB_ADDRESS": str(usb_address)},
         )
         self._decoder = FrameDecoder()
 
@@ -151,6 +154,24 @@ def test_one_press_from_the_pin_to_the_line(board: VmBoard) -> None:
         records.append(parse_record(message.record))
         verify_record(KEY, records[-1], message.record)
     assert [(record.kind, record.level) for record in records] == [(Kind.BOOT, 0), (Kind.RATING, 2)]
+
+
+@pytest.mark.parametrize("usb_address", [7, 0])
+def test_lesson_12_a_mute_usb_port_is_reset_and_one_without_a_pc_is_not(
+    micropython: str, built: Path, tmp_path: Path, usb_address: int
+) -> None:
+    board = VmBoard(micropython, built, tmp_path, usb_address=usb_address, mute_reset_min=0.025)  # 1.5 s
+    try:
+        board.until_logged("watchdog 8000")
+        if usb_address:
+            assert board.process.wait(20) == 3
+            assert board.log()[-1] == "reset"
+        else:
+            with pytest.raises(subprocess.TimeoutExpired):
+                board.process.wait(4)
+    finally:
+        board.process.kill()
+        board.process.communicate()
 
 
 def test_control_c_on_the_line_ends_nothing(board: VmBoard) -> None:

@@ -139,3 +139,23 @@ def test_a_second_device_of_the_same_id_is_told_and_all_its_records_are_read(
     bench.agent._keep(at(3))
     assert bench.stored() == 3 + 6  # all of both: which of two with one number counts is the collection's to say
     assert "same_id_twice" in bench.status()
+
+
+def test_a_device_put_in_the_place_of_another_gets_nothing_of_the_first_ones(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    (record,) = records(5)
+    bench.agent._outbox.meet(hello_answer(), 1)
+    bench.come(record)  # not yet stored when the next one says hello
+    bench.line = PaperLine(Conversation(SESSION, at(2)))
+    bench.agent._attachment.conversation = bench.line.conversation
+    for event in bench.line.answer_hello(at(2), device="PJ-0002", oldest_seq=1, next_seq=50):
+        bench.agent._event(event, at(2))
+    assert Start(next_seq=1) in bench.line.read()
+    assert bench.agent._outbox.next_seq(hello_answer().device) == 2
+    for one in PaperDevice("PJ-0002").write_many(2):
+        for event in bench.line.record(one, at(2)):
+            bench.agent._event(event, at(2))
+    bench.agent._keep(at(3))
+    rows = bench.agent._outbox.to_send(0, 10)
+    assert [row.device for row in rows] == ["PJ-0001", "PJ-0002", "PJ-0002"]

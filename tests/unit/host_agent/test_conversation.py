@@ -272,7 +272,7 @@ def test_start_is_repeated_and_without_it_everything_begins_anew() -> None:
         line.say(status(), 0, at(second))
         assert line.conversation.tick(at(second)) == []
     only(line.conversation.tick(at(4)), Silent)
-    assert line.conversation.state is LinkState.ASKING
+    assert line.conversation.state is LinkState.SILENT
 
 
 def test_starting_again_replaces_the_start_before() -> None:
