@@ -225,20 +225,23 @@ class Journal(Held):
             boot = self.boot if self._booted else self.boot - 1
             header = layout.Header(self._generation + 1, self.next_seq, self._prev_mac, self.receipt_seq, boot)
             if layout.program(self.flash, self._page, sector, 0, header.pack()):
-                if self.ring:
-                    self._seal(self.ring[-1])
+                sealed = not self.ring or self._seal(self.ring[-1])
                 self.ring.append(sector)
                 self.first.append(self.next_seq)
                 self._generation += 1
                 self._slot = 0
                 self._marks, self._marked_seq = 0, self.receipt_seq
-                return True
+                if sealed:
+                    return True
+                self._slot = layout.SLOTS  # a bridge: it can be sealed where the one before it could not
+                continue
             self._give_up(sector)
         return False
 
-    def _seal(self, sector: int) -> None:
+    def _seal(self, sector: int) -> bool:
         """Note in a sector that there is a next one: if that should ever be gone, its numbers must not come again."""
-        layout.program(self.flash, self._page, sector, layout.mark_at(layout.MARKS), layout.pack_mark(self.next_seq))
+        seal = layout.pack_mark(self.next_seq)
+        return layout.program(self.flash, self._page, sector, layout.mark_at(layout.MARKS), seal)
 
     def _give_up(self, sector: int) -> None:
         """Use a sector no more in this boot; after the next one it gets another chance."""

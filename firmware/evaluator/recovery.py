@@ -127,10 +127,10 @@ class Found:
     def _pass_over_lost_sectors(self) -> None:
         """Where a sector was opened after the last one that is left, count every number that it and others may have held."""
         seal = layout.read_seal(self._flash, self.ring[-1])
-        if not self.header and not seal:
+        if seal < 0 or not (seal or self.header):
+            # what said whether there is a next one is gone: there may be one if this one is full
             self._flash.read(self.ring[-1], layout.slot_at(layout.SLOTS - 1), self._slot_bytes)
-            if not layout.is_blank(self._slot_bytes):
-                seal = -1  # it is full, and what said whether there is a next one is gone with its header
+            seal = 0 if layout.is_blank(self._slot_bytes) else -1
         if seal:
             most = layout.SLOTS * max(1, self._flash.sectors - len(self.ring))
             self.next_seq = max(self.next_seq, seal) + most

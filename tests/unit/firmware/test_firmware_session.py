@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from firmware.evaluator import wire
 from firmware.evaluator.feedback import SOUND_THANKS
 from firmware.evaluator.journal import RESERVED
 from protocol.messages import (
@@ -326,3 +327,71 @@ def test_a_device_that_releases_on_ack_has_room_after_it() -> None:
     host.listen(2500)
     assert device.board.lit == 0
     assert len(host.records) == 60 - RESERVED
+
+
+def test_a_full_device_refuses_loses_nothing_and_goes_on_after_a_receipt() -> None:
+    """The whole of it: presses while nobody collects, refusal, alarm, a restart, damage, and room again."""
+    device = bench(MemoryFlash(2), change_ms=0, rest_ms=10)
+    host = Host(device).join()
+    thanked = 0
+    while not host.errors:
+        device.board.sounds.clear()
+        device.press(2, hold_ms=32)
+        thanked += device.board.sounds.count(SOUND_THANKS)
+        host.listen(20)
+        assert len(host.records) < 70
+    assert [(error.code, error.about) for error in host.errors] == [(ErrorCode.JOURNAL_FULL, 0)], (
+        "an alarm that nobody asked for"
+    )
+    assert thanked == len(host.of(Kind.RATING)) == 60 - RESERVED - 1
+    status = host.status()
+    assert (status.free, Condition.JOURNAL_FULL in status.conditions) == (0, True)
+    before = bytes(device.flash.content)
+    device.press(2, hold_ms=32)
+    assert device.board.sounds.count(SOUND_THANKS) == 0
+    assert host.ask(SignIn(staff="017"), Error).code is ErrorCode.JOURNAL_FULL
+    assert host.ask(asking(), Error).code is ErrorCode.JOURNAL_FULL
+    host.listen(2000)
+    assert bytes(device.flash.content) == before, "nothing was overwritten, not even by idling"
+    device.power_on()
+    host = Host(device).join()
+    host.listen(1500)
+    device.press(2, hold_ms=32)
+    host.listen(20)
+    assert bytes(device.flash.content) == before, "nor by a start: a boot record would find no rating after it"
+    assert len(host.records) == 60 - RESERVED
+    # one record is damaged now: without the word about it the collector could not sign for what follows
+    device.flash.content[256 + 128 * 10 + 50] ^= 1
+    host = Host(device).join()
+    host.listen(1500)
+    (lost,) = host.of(Kind.LOST)
+    assert (lost.refers_to, lost.value) == (11, 1)
+    assert Condition.JOURNAL_FULL in host.status().conditions, "that it was written makes no room for a rating"
+    host.ask(host.receipt(host.next_seq), Done)
+    status = host.status()
+    assert status.free > 0
+    assert Condition.JOURNAL_FULL not in status.conditions
+    device.board.sounds.clear()
+    device.press(2, hold_ms=32)
+    host.listen(100)
+    assert device.board.sounds.count(SOUND_THANKS) == 1
+    assert host.records[-1].kind is Kind.RATING
+    assert host.records[-1].prev_mac == lost.mac
+
+
+def test_without_room_a_cancel_is_refused_and_can_be_repeated() -> None:
+    device, host = nearly_full(1)
+    host.ask(asking(), Done)
+    other = bench_record_that_fills_it(device)
+    assert other
+    assert host.ask(Cancel(evaluation=EVALUATION, reason=CancelReason.BY_STAFF), Error).code is ErrorCode.JOURNAL_FULL
+    assert host.status().evaluation == EVALUATION, "it is still open: what is not recorded has not happened"
+    host.ask(host.receipt(host.next_seq), Done)
+    host.ask(Cancel(evaluation=EVALUATION, reason=CancelReason.BY_STAFF), Done)
+    assert meant(host)[-1].kind is Kind.CANCELLED
+
+
+def bench_record_that_fills_it(device: BenchDevice) -> int:
+    """Take the last slot, as another request's record would."""
+    journal = device.device.journal
+    return journal.append(wire.KIND_SIGN_OUT, device.device.clock)
