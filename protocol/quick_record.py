@@ -65,7 +65,7 @@ def quick_parse(raw: bytes) -> Record:
     except (LookupError, ValueError):
         return parse_record(raw)
     record = Record.__new__(Record)
-    record.__dict__.update(zip(_NAMES, values, strict=True))  # a frozen dataclass sets its fields one by one, slowly
+    record.__dict__.update(zip(_NAMES, values, strict=False))  # a frozen dataclass sets its fields one by one, slowly
     if record.seq == 0 or (1 <= record.level <= 5) != (record.kind in _PRESSED) or record.level > 5:
         return parse_record(raw)
     return record

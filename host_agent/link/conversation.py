@@ -34,7 +34,7 @@ from protocol.messages import (
     Unreadable,
     parse_message,
 )
-from protocol.record import parse_record
+from protocol.quick_record import quick_parse
 
 HELLO_FIRST_S = 0.4
 HELLO_MOST_S = 5.0
@@ -223,7 +223,7 @@ class Conversation:
         if self.state is not LinkState.TALKING:
             return
         try:
-            record = parse_record(raw)
+            record = quick_parse(raw)
             if record.seq == MOST_SEQ:
                 raise RecordError("value", "no record can come after this one, so it cannot be acknowledged")
         except RecordError as error:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 from host_agent.store.damage import content_checked
 from host_agent.store.database import Writer
@@ -20,8 +22,7 @@ from protocol.record import SEQ_SPAN, Record, RecordFlag, parse_record
 SENDS_OF_DISPUTED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One record on its way up; `is_replayed` when it was not just written by the device or was sent before."""
 
     id: int
@@ -29,7 +30,7 @@ class Row:
     raw: bytes
     received_ms: int
     case_json: str | None
-    is_replayed: bool
+    is_replayed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +115,7 @@ class Outbox:
             " LEFT JOIN evaluations e ON e.id = r.evaluation WHERE r.state = ? AND r.id > ? ORDER BY r.id LIMIT ?",
             (TO_SEND, after_id, limit),
         )
-        return [
-            Row(id=row[0], device=row[1], raw=row[2], received_ms=row[3], case_json=row[4], is_replayed=bool(row[5]))
-            for row in rows
-        ]
+        return [Row(*row) for row in rows]
 
     def mark_sent(self, ids: Sequence[int], run_ms: int) -> None:
         """Note that the broker has acknowledged these, at `run_ms` of running time; a receipt that came first stays."""
@@ -237,3 +235,9 @@ class Outbox:
                 (before_ms,),
             )
         return count
+
+
+def _stretches(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Return first and last of each run of consecutive numbers: the broker acknowledges mostly in order."""
+    runs = groupby(enumerate(sorted(ids)), key=lambda at_id: at_id[1] - at_id[0])
+    return [(run[0][1], run[-1][1]) for run in (list(members) for _, members in runs)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -23,7 +24,9 @@ from host_agent.uplink.takeover import STANDING_S
 from protocol.errors import PayloadError, ProtocolError
 from protocol.messages import Receipt
 from protocol.payloads import Case, DeviceState, Health, ReceiptPayload, RecordEvent, State
-from protocol.record import parse_record
+from protocol.quick_event import write_event
+from protocol.quick_record import quick_parse
+from protocol.record import Record
 from protocol.topics import Down, Up, Window
 
 log = logging.getLogger("agent.uplink")
@@ -32,6 +35,11 @@ HEALTH_EVERY_S = 5.0
 HEALTH_SOON_S = 1.0
 HISTORICAL_AFTER_MS = 60_000
 WINDOW = 100
+REFILL = WINDOW // 4
+"""Records are read from the outbox when the window has room for so many: reading one at a time doubles the cost of each."""
+MARK_MANY = 1000
+MARK_WITHIN_S = 0.1
+"""PUBACKs are noted so many or so long together, for each note is a durable commit. One that is lost costs a repetition."""
 NO_RECEIPT = (
     "归集端没有回执，请检查归集程序是否运行、评价器密钥是否属于本大厅 "
     "no receipt from the collector; is it running, and is the device's key the hall's?"
@@ -66,6 +74,7 @@ class Publisher:
         self._session = ""
         self._since_ms = 0
         self._acknowledged: list[int] = []
+        self._mark_s = 0.0
         self._health_s = 0.0
         self._device: DeviceState | None = None
         self._journal: tuple[int, int] | None = None
@@ -88,6 +97,14 @@ class Publisher:
         def posted(what: Callable[..., None], *arguments: object) -> None:
             self._post(partial(self._if_current, number, partial(what, *arguments)))
 
+        mids: deque[int] = deque()
+
+        def published(mid: int) -> None:
+            # one call for all acks that come until it runs: in a drain they come faster than calls can be made
+            mids.append(mid)
+            if len(mids) == 1:
+                posted(self._acked, mids)
+
         self._link = self._connect(
             self._broker,
             self._client_id,
@@ -99,7 +116,7 @@ class Publisher:
                 connected=lambda session: posted(self._connected, session),
                 disconnected=lambda why: posted(self._disconnected, why),
                 refused=lambda why: posted(self._complain, why),
-                published=lambda mid: posted(self._acked, mid),
+                published=published,
                 received=lambda topic, payload: posted(self._received, topic, payload),
             ),
         )
@@ -108,10 +125,10 @@ class Publisher:
 
     def step(self, now: Instant) -> None:
         """Note what was acknowledged, publish what waits, resend what is overdue, replace a connection that is stuck."""
-        if self._acknowledged:
+        before_ms = self._delivery.overdue_before_ms(now)
+        if self._acknowledged and (before_ms is not None or self._is_mark_due(now)):
             self._outbox.mark_sent(self._acknowledged, self._delivery.run_ms(now))
             self._acknowledged.clear()
-        before_ms = self._delivery.overdue_before_ms(now)
         if before_ms is not None:
             disputed = self._outbox.give_up_disputed()
             if disputed:
@@ -142,7 +159,12 @@ class Publisher:
 
     def deadline_s(self) -> float:
         """Return the monotonic time by which `step` must be called."""
-        return min(self._health_s, self._delivery.deadline_s()) if self.is_connected else self._delivery.deadline_s()
+        due = [self._delivery.deadline_s()]
+        if self.is_connected:
+            due.append(self._health_s)
+        if self._acknowledged:
+            due.append(self._mark_s)
+        return min(due)
 
     def device_changed(self, device: DeviceState | None, now: Instant) -> None:
         """Tell the collector which device is at this window now."""
@@ -205,10 +227,18 @@ class Publisher:
         log.log(logging.DEBUG if why in self._told else logging.WARNING, "%s", why)
         self._told.add(why)
 
-    def _acked(self, mid: int, now: Instant) -> None:  # noqa: ARG002  # every posted call gets the time
-        row_id = self._delivery.acknowledged(mid)
-        if row_id is not None:
-            self._acknowledged.append(row_id)
+    def _acked(self, mids: deque[int], now: Instant) -> None:
+        while mids:
+            row_id = self._delivery.acknowledged(mids.popleft())
+            if row_id is not None:
+                if not self._acknowledged:
+                    self._mark_s = now.mono_s + MARK_WITHIN_S
+                self._acknowledged.append(row_id)
+
+    def _is_mark_due(self, now: Instant) -> bool:
+        """Tell whether to note what was acknowledged: at once when no more acks are coming, or many together."""
+        more_come = self.is_connected and self._delivery.room < WINDOW
+        return not more_come or len(self._acknowledged) >= MARK_MANY or now.mono_s >= self._mark_s
 
     def _received(self, topic: str, payload: bytes, now: Instant) -> None:
         try:
@@ -236,7 +266,7 @@ class Publisher:
 
     def _publish_records(self, now: Instant) -> None:
         assert self._link is not None  # noqa: S101  # is_connected implies a link
-        while self._delivery.room > 0:
+        while self._delivery.room >= REFILL:
             rows = self._outbox.to_send(self._delivery.after_id, self._delivery.room)
             if not rows:
                 return
@@ -259,15 +289,14 @@ class Publisher:
 
     def _event(self, row: Row, now: Instant) -> bytes | None:
         try:
-            record = parse_record(row.raw)
+            record = quick_parse(row.raw)
             case = Case.from_json(row.case_json.encode()) if row.case_json else None
-            historical = row.is_replayed or now.utc_ms - row.received_ms > HISTORICAL_AFTER_MS
-            event = RecordEvent.of(self._place.path, row.device, record, row.raw, row.received_ms, case, historical)
+            historical = bool(row.is_replayed) or now.utc_ms - row.received_ms > HISTORICAL_AFTER_MS
+            return _written(self._place.path, row, record, case, historical)
         except (ProtocolError, ValidationError, OverflowError, OSError) as error:
             # checked when it came, so the database holds something else by now; the others must not wait behind it
             self._complain(f"记录已损坏，无法发送 row {row.id} of the outbox is damaged and cannot be sent: {error}", now)
             return None
-        return event.to_json()
 
     def _will(self, session: str) -> bytes:
         state = State(session=session, online=False, since_ms=self._clocks().utc_ms, agent=AGENT_VERSION, device=None)
@@ -299,3 +328,9 @@ class Publisher:
             oldest_waiting_ms=waiting.oldest_for_ms(now.utc_ms),
         )
         self._link.publish(self._place.up(Up.HEALTH), health.to_json(), qos=0)
+
+
+def _written(source: str, row: Row, record: Record, case: Case | None, historical: bool) -> bytes:
+    case_json = case.to_json().decode() if case is not None else None
+    quick = write_event(source, row.device, record, row.raw, row.received_ms, case_json, historical)
+    return quick or RecordEvent.of(source, row.device, record, row.raw, row.received_ms, case, historical).to_json()

@@ -299,3 +299,10 @@ def test_records_that_were_in_the_device_before_hello_are_marked_as_replayed(wri
     with writer.transaction() as connection:
         outbox.accept(connection, DEVICE, records, 1, replayed_before_seq=3)
     assert [row.is_replayed for row in outbox.to_send(0, 10)] == [True, True, False, False]
+
+
+def test_only_what_was_acknowledged_is_marked_in_whatever_order(writer: Writer, outbox: Outbox) -> None:
+    accept(writer, PaperDevice().write_many(9))
+    ids = [row.id for row in outbox.to_send(0, 100)]
+    outbox.mark_sent([ids[at] for at in (7, 1, 2, 4, 3)], 1)
+    assert [row.id for row in outbox.to_send(0, 100)] == [ids[at] for at in (0, 5, 6, 8)]
