@@ -33,6 +33,7 @@ from host_agent.errors import DamagedError, RequestError
 from host_agent.instant import Instant
 from host_agent.link.attachment import Attachment
 from host_agent.link.conversation import LinkState
+from host_agent.link.device_clock import DeviceClock
 from host_agent.link.events import Alarmed, Answered, Event, Identified, Received, Refused, Reported, Said, Silent, Skipped
 from host_agent.link.handover import Handover
 from host_agent.report import StatusReport
@@ -112,6 +113,8 @@ class Agent:
         """A device that has said who it is, and has to be looked up in the database when that is possible."""
         self._status: Status | None = None
         self._handover = Handover()
+        self._device_clock = DeviceClock()
+        self._hello_times = (0.0, 0.0)
         self._store_trouble = StoreTrouble()
         self._purge_s = self._look_at_file_s = 0.0
         self._counters: Counter[str] = Counter()
@@ -206,6 +209,7 @@ class Agent:
 
     def _keep(self, now: Instant) -> None:
         """Make durable what came in, and move what is durable on."""
+        self._device_clock.watch(now)
         if self._store_trouble.error is not None:
             self._batch.clear()  # not acknowledged: the device has it still
             self._skipped_to = 0
@@ -260,7 +264,14 @@ class Agent:
         batch, self._batch = self._batch, []
         device, next_seq = self._device.device, self._next_seq
         with self._writer.transaction() as connection:
-            self._outbox.accept(connection, device, batch, now.utc_ms, self._device.next_seq)
+            self._outbox.accept(
+                connection,
+                device,
+                batch,
+                now.utc_ms,
+                self._device.next_seq,
+                lambda record: self._device_clock.reckon(device, record, now),
+            )
             self._outbox.advance(connection, device, next_seq)
             changed = self._desk.recorded(connection, [record for record, _ in batch], now)
         self._skipped_to = 0
@@ -304,9 +315,12 @@ class Agent:
                     log.error("评价器有 %d 条记录已无法读取 records cannot be read any more: %d..", count, first_seq)
                 self._counters["released" if was_released else "unreadable"] += count
                 self._next_seq = self._skipped_to = first_seq + count
-            case Identified(answer):
+            case Identified(answer, asked_s):
+                self._hello_times = asked_s, now.mono_s
                 self._identified(answer, now)
-            case Reported(status):
+            case Reported(status, asked_s):
+                if asked_s is not None:
+                    self._device_clock.heard(status.uptime_ms, asked_s, now.mono_s)
                 self._reported(status, now)
             case Answered():
                 self._answered(event, now)
@@ -360,6 +374,7 @@ class Agent:
             self._unmet = None  # gone again
             return
         self._commit(now)  # what the device before this one still had in the batch
+        self._device_clock.met(answer.device, answer.boot, answer.uptime_ms, *self._hello_times)
         next_seq, went_back = self._outbox.meet(answer, now.utc_ms)
         self._unmet = None
         self._device = answer
@@ -430,6 +445,7 @@ class Agent:
         counters |= {"published": self._publisher.published, "receipts_refused": self._publisher.refused_receipts}
         counters["receipts_refused_by_device"] = self._handover.refused
         counters["records_disputed"] = self._publisher.disputed
+        counters["clock_outliers"] = self._device_clock.outliers
         return StatusReport(
             agent=AGENT_VERSION,
             window=self._config.window().path,

@@ -107,6 +107,22 @@ class Decoded(Payload):
         )
 
 
+class Reckoned(Payload):
+    """When the record was written, as the agent reckons it from the device's ticks and the PC's clock. Unsigned; decides nothing.
+
+    Reckoned once, when the record came, and never rewritten. `unknown`: the device has started anew since it wrote the record.
+    """
+
+    at_ms: Millis | None = None
+    """Milliseconds since 1970 UTC by the PC's clock; absent when unknown."""
+    uncertainty_ms: Seq | None = None
+    """How far off that may be against the PC's clock; absent when unknown."""
+    quality: Literal["fitted", "estimated", "unknown"]
+    """`fitted`: the device's clock was watched for a while; `estimated`: only just met, so its rate is not known well."""
+    clock_jumped: bool
+    """True when the PC's clock was set, or the PC slept, between the writing and the reckoning."""
+
+
 class RecordData(Payload):
     """The data of a record event."""
 
@@ -118,6 +134,8 @@ class RecordData(Payload):
     """The 128 signed bytes in base64."""
     received_at_ms: Millis
     """The agent's clock when the record came from the device."""
+    reckoned: Reckoned | None = None
+    """When it was written by the agent's reckoning; absent from an agent that does not reckon."""
     historical: bool
     """True for a record replayed from a journal or an outbox, false for one that was just written."""
     case: Case | None = None
@@ -161,6 +179,7 @@ class RecordEvent(Payload):
         received_at_ms: int,
         case: Case | None,
         historical: bool,
+        reckoned: Reckoned | None = None,
     ) -> RecordEvent:
         """Wrap a record; `source` is the window's path, `received_at_ms` the agent's clock when it came from the device."""
         return cls(
@@ -175,6 +194,7 @@ class RecordEvent(Payload):
                 seq=record.seq,
                 record=base64.b64encode(raw).decode("ascii"),
                 received_at_ms=received_at_ms,
+                reckoned=reckoned,
                 historical=historical,
                 case=case,
                 decoded=Decoded.of(record),

@@ -21,7 +21,8 @@ from protocol.record import Kind, Record, RecordFlag, TimeQuality
 _EVENT = re.compile(
     rb'\{"specversion":"1\.0","id":"([A-Za-z0-9_-]{1,16}/[0-9]{1,10})","source":"([A-Za-z0-9_/-]{1,80})","type":"hcp\.record\.v1"'
     rb',"time":"[0-9T:.+-]{1,40}","datacontenttype":"application/json","data":\{"device":"([A-Za-z0-9_-]{1,16})","seq":([0-9]{1,10})'
-    rb',"record":"([A-Za-z0-9+/]{171}=)","received_at_ms":(0|[1-9][0-9]{0,13}),"historical":(true|false)'
+    rb',"record":"([A-Za-z0-9+/]{171}=)","received_at_ms":(0|[1-9][0-9]{0,13})'
+    rb'(?:,"reckoned":(\{[^{}]*\}))?,"historical":(true|false)'
     rb'(?:,"case":(\{[^{}]*\}))?,"decoded":(\{[^{}]*\})\}\}'
 )
 _DEVICE = re.compile(r"[A-Za-z0-9_-]{1,16}")
@@ -44,6 +45,7 @@ class QuickEvent(NamedTuple):
     seq: bytes
     raw: bytes
     received_at_ms: int
+    reckoned_json: bytes | None
     historical: bool
     case_json: bytes | None
     decoded: bytes
@@ -54,9 +56,9 @@ def read_event(payload: bytes) -> QuickEvent | None:
     found = _EVENT.fullmatch(payload)
     if found is None:
         return None
-    event_id, source, device, seq, record, received, historical, case_json, decoded = found.groups()
-    raw = a2b_base64(record)
-    return QuickEvent(event_id, source, device.decode(), seq, raw, int(received), historical == b"true", case_json, decoded)
+    event_id, source, device, seq, record, received, reckoned, historical, case_json, decoded = found.groups()
+    raw, is_historical = a2b_base64(record), historical == b"true"
+    return QuickEvent(event_id, source, device.decode(), seq, raw, int(received), reckoned, is_historical, case_json, decoded)
 
 
 def is_of(event: QuickEvent, source: str, record: Record) -> bool:
@@ -71,22 +73,30 @@ def is_of(event: QuickEvent, source: str, record: Record) -> bool:
 
 
 def write_event(
-    source: str, device: str, record: Record, raw: bytes, received_at_ms: int, case_json: str | None, historical: bool
+    source: str,
+    device: str,
+    record: Record,
+    raw: bytes,
+    received_at_ms: int,
+    case_json: str | None,
+    historical: bool,
+    reckoned_json: str | None = None,
 ) -> bytes | None:
     """Return the JSON of the event, as the model would write it; None for a record that is not ordinary.
 
-    `case_json` is a Case as the model writes it.
+    `case_json` is a Case and `reckoned_json` a Reckoned as the model writes it.
     """
     decoded = _decoded(record)
     if decoded is None or not 0 <= received_at_ms < _MOST_MS or not _DEVICE.fullmatch(device):
         return None
     time = datetime.fromtimestamp(received_at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    reckoned = f',"reckoned":{reckoned_json}' if reckoned_json is not None else ""
     case = f'"case":{case_json},' if case_json is not None else ""
     return (
         f'{{"specversion":"1.0","id":"{device}/{record.seq}","source":"{source}","type":"hcp.record.v1","time":"{time}"'
         f',"datacontenttype":"application/json","data":{{"device":"{device}","seq":{record.seq}'
         f',"record":"{b2a_base64(raw, newline=False).decode()}","received_at_ms":{received_at_ms}'
-        f',"historical":{"true" if historical else "false"},{case}"decoded":{decoded.decode()}}}}}'
+        f'{reckoned},"historical":{"true" if historical else "false"},{case}"decoded":{decoded.decode()}}}}}'
     ).encode()
 
 

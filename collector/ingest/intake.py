@@ -242,7 +242,13 @@ def _row(item: Genuine, link: Link, arrival: int, now_ms: int) -> tuple[Any, ...
         _LINKS[link],
         record.refers_to if flags & _REVISION and record.kind is Kind.RATING else None,
         None,
+        *_reckoned(item),
     )
+
+
+def _reckoned(item: Genuine) -> tuple[int | None, int | None, str | None, bool | None]:
+    said = item.reckoned
+    return (None, None, None, None) if said is None else (said.at_ms, said.uncertainty_ms, said.quality, said.clock_jumped)
 
 
 # an enumeration's own `name` and operators are Python each time, and this is done for every record

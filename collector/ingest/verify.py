@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from collector.ingest.evidence import KEPT_BYTES, Evidence, EvidenceKind
 from protocol.errors import PayloadError, RecordError
-from protocol.payloads import Case, Decoded, RecordData, RecordEvent
+from protocol.payloads import Case, Decoded, Reckoned, RecordData, RecordEvent
 from protocol.quick_event import QuickEvent, is_of, read_event
 from protocol.quick_record import quick_parse
 from protocol.record import Record
@@ -47,6 +47,7 @@ class Genuine(NamedTuple):
     case: Case | None
     case_matches: bool | None
     doubt: Evidence | None
+    reckoned: Reckoned | None = None
 
 
 Verdict = Genuine | Evidence
@@ -78,6 +79,7 @@ class Verifier:
             record = quick_parse(event.raw)
             verify_record(key, record, event.raw)
             case = Case.from_json(event.case_json) if event.case_json is not None else None
+            reckoned = Reckoned.from_json(event.reckoned_json) if event.reckoned_json is not None else None
         except (RecordError, PayloadError):
             return None
         if not is_of(event, window.path, record):
@@ -85,7 +87,9 @@ class Verifier:
         if case is not None and context_digest(record.evaluation, case.fields()) != record.context_digest:
             return None
         matches = None if case is None else True
-        return Genuine(window, event.device, record, event.raw, event.received_at_ms, event.historical, case, matches, None)
+        return Genuine(
+            window, event.device, record, event.raw, event.received_at_ms, event.historical, case, matches, None, reckoned
+        )
 
     def _examine(self, window: Window, topic: str, payload: bytes) -> Verdict:
         """Return what a message is, whatever it is."""
@@ -124,6 +128,7 @@ class Verifier:
             case=data.case if matches else None,
             case_matches=matches,
             doubt=bad(EvidenceKind.CASE_MISMATCH, doubt) if doubt else None,
+            reckoned=data.reckoned,
         )
 
     def _derive(self, hall: str, device: str) -> bytes | None:

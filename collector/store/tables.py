@@ -55,12 +55,19 @@ records: Final = sa.Table(
     sa.Column("link", sa.String(12), nullable=False),
     sa.Column("revises", sa.BigInteger),
     sa.Column("replaced_by", sa.BigInteger),
+    sa.Column("reckoned_ms", sa.BigInteger),
+    sa.Column("reckoned_uncertainty_ms", sa.BigInteger),
+    sa.Column("reckoned_quality", sa.String(12)),
+    sa.Column("clock_jumped", sa.Boolean),
     sa.Index("records_open_links", "device", "seq", sqlite_where=OPEN_LINK, postgresql_where=OPEN_LINK),
     sa.Index("records_lost", "device", "seq", sqlite_where=IS_LOST, postgresql_where=IS_LOST),
     sa.Index("records_effective", "level", sqlite_where=IS_EFFECTIVE, postgresql_where=IS_EFFECTIVE),
     sa.Index("records_revisions", "device", "revises", sqlite_where=IS_REVISION, postgresql_where=IS_REVISION),
 )
-"""Every verified record. `level` is a word, kept for ratings and extra presses; only `kind` rating counts."""
+"""Every verified record. `level` is a word, kept for ratings and extra presses; only `kind` rating counts.
+
+`reckoned_*` and `clock_jumped` are the agent's unsigned word on when it was written.
+"""
 
 evidence: Final = sa.Table(
     "evidence",

@@ -109,6 +109,8 @@ class Conversation:
         self._hello_wait_s = HELLO_FIRST_S
         self._hello_due_s = now.mono_s
         self._hello_correlation = 0
+        self._hello_s = now.mono_s
+        self._beat_sent: tuple[int, float] = (0, 0.0)
         self._say_hello(now)
 
     # --- the caller's side -----------------------------------------------------------------------------------
@@ -193,7 +195,7 @@ class Conversation:
         elif isinstance(message, Unreadable):
             self._skip(message, events)
         elif isinstance(message, Status):
-            self._status(message, events)
+            self._status(frame, message, events)
         elif isinstance(message, Done):
             self._answered(frame.correlation, None, events)
         elif isinstance(message, Error):
@@ -217,7 +219,7 @@ class Conversation:
         self.answer = answer
         self.state = LinkState.IDENTIFIED
         self._hello_wait_s = HELLO_FIRST_S
-        events.append(Identified(answer))
+        events.append(Identified(answer, self._hello_s))
 
     def _record(self, raw: bytes, events: list[Event]) -> None:
         if self.state is not LinkState.TALKING:
@@ -253,11 +255,12 @@ class Conversation:
         else:
             self._pass_over(next_seq, events, was_released=False)
 
-    def _status(self, status: Status, events: list[Event]) -> None:
+    def _status(self, frame: Frame, status: Status, events: list[Event]) -> None:
         if self.state is LinkState.TALKING and status.oldest_seq > self._expected_seq:
             # recycled between its hello and now: it would go on with a record that is never in its turn
             self._pass_over(status.oldest_seq, events, was_released=True)
-        events.append(Reported(status))
+        correlation, sent_s = self._beat_sent
+        events.append(Reported(status, sent_s if frame.correlation == correlation else None))
 
     def _pass_over(self, next_seq: int, events: list[Event], *, was_released: bool) -> None:
         first_seq, self._expected_seq = self._expected_seq, next_seq
@@ -301,6 +304,7 @@ class Conversation:
     def _say_hello(self, now: Instant) -> None:
         self.state = LinkState.ASKING if self.answer is None else LinkState.SILENT
         self._hello_correlation = self._next_correlation()
+        self._hello_s = now.mono_s
         self._hello_due_s = now.mono_s + self._hello_wait_s
         self._hello_wait_s = min(2 * self._hello_wait_s, HELLO_MOST_S)
         hello = Hello(
@@ -315,7 +319,8 @@ class Conversation:
     def _beat(self, now: Instant) -> None:
         self._heartbeat_s = now.mono_s + HEARTBEAT_S
         time = Time(utc_ms=now.utc_ms, uncertainty_ms=CLOCK_UNCERTAINTY_MS, source=self._source)
-        self._send(time, self._next_correlation())
+        self._beat_sent = self._next_correlation(), now.mono_s
+        self._send(time, self._beat_sent[0])
 
     def _repeat_requests(self, now: Instant) -> list[Event]:
         events: list[Event] = []

@@ -14,6 +14,8 @@ class Identified:
     """The device said who it is; answer with `start`."""
 
     answer: HelloAnswer
+    asked_s: float = 0.0
+    """The monotonic time at which it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Reported:
     """The device's status."""
 
     status: Status
+    asked_s: float | None = None
+    """The monotonic time at which it was asked for; None when that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ the collector has stored, is sent SENDS_OF_DISPUTED times, to be kept there as e
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from host_agent.store.damage import content_checked
 from host_agent.store.database import Writer
 from host_agent.store.schema import DISPUTED, RECEIPTED, SENT, TO_SEND
 from protocol.messages import HelloAnswer, Receipt
+from protocol.payloads import Reckoned
 from protocol.record import SEQ_SPAN, Record, RecordFlag, parse_record
 
 SENDS_OF_DISPUTED = 5
@@ -31,6 +32,8 @@ class Row(NamedTuple):
     received_ms: int
     case_json: str | None
     is_replayed: int
+    reckoned_json: str | None
+    """When it was written by our reckoning, a Reckoned; None when nobody has reckoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,12 @@ class Outbox:
         records: Sequence[tuple[Record, bytes]],
         now_ms: int,
         replayed_before_seq: int = 0,
+        reckon: Callable[[Record], Reckoned] | None = None,
     ) -> None:
-        """Insert records in the caller's transaction; what is here already stays as it is."""
+        """Insert records in the caller's transaction; what is here already stays as it is, also when it was written."""
         connection.executemany(
-            "INSERT OR IGNORE INTO records (device, seq, mac, raw, evaluation, received_ms, replayed, state)"
-            " VALUES (?,?,?,?,?,?,?,?)",
+            "INSERT OR IGNORE INTO records (device, seq, mac, raw, evaluation, received_ms, replayed, state, reckoned_json)"
+            " VALUES (?,?,?,?,?,?,?,?,?)",
             [
                 (
                     device,
@@ -74,6 +78,7 @@ class Outbox:
                     now_ms,
                     record.seq < replayed_before_seq,
                     TO_SEND,
+                    None if reckon is None else reckon(record).to_json().decode(),
                 )
                 for record, raw in records
             ],
@@ -111,7 +116,8 @@ class Outbox:
     def to_send(self, after_id: int, limit: int) -> list[Row]:
         """Return up to `limit` records that have not been acknowledged by the broker, oldest first, after `after_id`."""
         rows = self._writer.connection.execute(
-            "SELECT r.id, r.device, r.raw, r.received_ms, e.case_json, r.replayed OR r.sent_run_ms IS NOT NULL FROM records r"
+            "SELECT r.id, r.device, r.raw, r.received_ms, e.case_json, r.replayed OR r.sent_run_ms IS NOT NULL,"
+            " r.reckoned_json FROM records r"
             " LEFT JOIN evaluations e ON e.id = r.evaluation WHERE r.state = ? AND r.id > ? ORDER BY r.id LIMIT ?",
             (TO_SEND, after_id, limit),
         )
@@ -219,8 +225,9 @@ class Outbox:
         for state, count, since in self._writer.connection.execute(
             "SELECT state, count(*), min(received_ms) FROM records WHERE state < ? GROUP BY state", (RECEIPTED,)
         ):
-            counts[state] = count
-            oldest.append(since)
+            with content_checked():
+                counts[state] = count
+                oldest.append(int(since))
         return Waiting(counts.get(TO_SEND, 0), counts.get(SENT, 0), min(oldest, default=None))
 
     def purge(self, before_ms: int) -> int:

@@ -73,3 +73,9 @@ def _first(db: Database) -> None:
 def _sends(db: Database) -> None:
     # how often the broker has acknowledged it
     db.execute("ALTER TABLE records ADD COLUMN sends INTEGER NOT NULL DEFAULT 0")
+
+
+@migrations(name="0003_reckoned")
+def _reckoned(db: Database) -> None:
+    # protocol.payloads.Reckoned as JSON, as it was reckoned when the record came; NULL where nobody has
+    db.execute("ALTER TABLE records ADD COLUMN reckoned_json TEXT")

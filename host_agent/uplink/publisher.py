@@ -23,7 +23,7 @@ from host_agent.uplink.mqtt import TAKEN_OVER, Broker, Connect, Connection, List
 from host_agent.uplink.takeover import STANDING_S
 from protocol.errors import PayloadError, ProtocolError
 from protocol.messages import Receipt
-from protocol.payloads import Case, DeviceState, Health, ReceiptPayload, RecordEvent, State
+from protocol.payloads import Case, DeviceState, Health, ReceiptPayload, Reckoned, RecordEvent, State
 from protocol.quick_event import write_event
 from protocol.quick_record import quick_parse
 from protocol.record import Record
@@ -291,9 +291,10 @@ class Publisher:
         try:
             record = quick_parse(row.raw)
             case = Case.from_json(row.case_json.encode()) if row.case_json else None
+            reckoned = Reckoned.from_json(row.reckoned_json.encode()) if row.reckoned_json else None
             historical = bool(row.is_replayed) or now.utc_ms - row.received_ms > HISTORICAL_AFTER_MS
-            return _written(self._place.path, row, record, case, historical)
-        except (ProtocolError, ValidationError, OverflowError, OSError) as error:
+            return _written(self._place.path, row, record, case, historical, reckoned)
+        except (ProtocolError, ValidationError, OverflowError, OSError, TypeError, AttributeError) as error:
             # checked when it came, so the database holds something else by now; the others must not wait behind it
             self._complain(f"记录已损坏，无法发送 row {row.id} of the outbox is damaged and cannot be sent: {error}", now)
             return None
@@ -330,7 +331,9 @@ class Publisher:
         self._link.publish(self._place.up(Up.HEALTH), health.to_json(), qos=0)
 
 
-def _written(source: str, row: Row, record: Record, case: Case | None, historical: bool) -> bytes:
+def _written(source: str, row: Row, record: Record, case: Case | None, historical: bool, reckoned: Reckoned | None) -> bytes:
     case_json = case.to_json().decode() if case is not None else None
-    quick = write_event(source, row.device, record, row.raw, row.received_ms, case_json, historical)
-    return quick or RecordEvent.of(source, row.device, record, row.raw, row.received_ms, case, historical).to_json()
+    quick = write_event(source, row.device, record, row.raw, row.received_ms, case_json, historical, row.reckoned_json)
+    if quick is not None:
+        return quick
+    return RecordEvent.of(source, row.device, record, row.raw, row.received_ms, case, historical, reckoned).to_json()

@@ -17,7 +17,18 @@ from pydantic.fields import FieldInfo
 
 from protocol.generate import signed_vectors
 from protocol.generate.markdown import table
-from protocol.payloads import Case, Decoded, DeviceState, Health, Payload, ReceiptPayload, RecordData, RecordEvent, State
+from protocol.payloads import (
+    Case,
+    Decoded,
+    DeviceState,
+    Health,
+    Payload,
+    ReceiptPayload,
+    Reckoned,
+    RecordData,
+    RecordEvent,
+    State,
+)  # fmt: skip
 from protocol.record import parse_record
 from protocol.topics import Down, Up, Window, all_up
 
@@ -30,7 +41,9 @@ _TOPICS: dict[Up | Down, type[Payload]] = {
     Up.HEALTH: Health,
     Down.RECEIPT: ReceiptPayload,
 }
-_PARTS: list[type[Payload]] = [RecordEvent, RecordData, Case, Decoded, State, DeviceState, Health, ReceiptPayload]
+_PARTS: list[type[Payload]] = [
+    RecordEvent, RecordData, Reckoned, Case, Decoded, State, DeviceState, Health, ReceiptPayload,
+]  # fmt: skip
 
 
 def topics() -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from collector.ingest.evidence import Evidence
 from collector.ingest.verify import Verifier
 from protocol.errors import RecordError
-from protocol.payloads import Case, RecordEvent
+from protocol.payloads import Case, Reckoned, RecordEvent
 from protocol.quick_event import read_event, write_event
 from protocol.quick_record import quick_parse
 from protocol.record import RECORD_BYTES, Kind, Record, RecordFlag, TimeQuality, parse_record
@@ -85,24 +85,41 @@ def signed(draw: st.DrawFn) -> tuple[Record, Case | None]:
     return sign_record(PaperDevice().key, record), case
 
 
-@given(made=signed(), received_ms=st.integers(0, 1 << 50) | st.sampled_from([0, 999, EPOCH_MS]), historical=st.booleans())
+reckonings = st.none() | st.builds(
+    Reckoned,
+    at_ms=st.none() | st.integers(0, 1 << 50),
+    uncertainty_ms=st.none() | st.integers(0, 0xFFFFFFFF),
+    quality=st.sampled_from(["fitted", "estimated", "unknown"]),
+    clock_jumped=st.booleans(),
+)
+
+
+@given(
+    made=signed(),
+    received_ms=st.integers(0, 1 << 50) | st.sampled_from([0, 999, EPOCH_MS]),
+    historical=st.booleans(),
+    reckoned=reckonings,
+)
 def test_an_event_is_written_as_the_model_writes_it(
-    made: tuple[Record, Case | None], received_ms: int, historical: bool
+    made: tuple[Record, Case | None], received_ms: int, historical: bool, reckoned: Reckoned | None
 ) -> None:
     record, case = made
+    reckoned_json = reckoned.to_json().decode() if reckoned else None
     case_json = case.to_json().decode() if case else None
-    quick = write_event(WINDOW.path, "PJ-0001", record, record.pack(), received_ms, case_json, historical)
+    quick = write_event(WINDOW.path, "PJ-0001", record, record.pack(), received_ms, case_json, historical, reckoned_json)
     if received_ms < 10**14 and record.staff in ("", "017"):
         assert quick is not None
     if quick is not None:
-        model = RecordEvent.of(WINDOW.path, "PJ-0001", record, record.pack(), received_ms, case, historical)
+        model = RecordEvent.of(WINDOW.path, "PJ-0001", record, record.pack(), received_ms, case, historical, reckoned)
         assert quick == model.to_json()
 
 
-@given(made=signed(), data=st.data())
-def test_what_is_taken_for_ordinary_is_what_an_examination_finds(made: tuple[Record, Case | None], data: st.DataObject) -> None:
+@given(made=signed(), reckoned=reckonings, data=st.data())
+def test_what_is_taken_for_ordinary_is_what_an_examination_finds(
+    made: tuple[Record, Case | None], reckoned: Reckoned | None, data: st.DataObject
+) -> None:
     record, case = made
-    payload = PaperDevice().event(record, case).to_json()
+    payload = RecordEvent.of(WINDOW.path, "PJ-0001", record, record.pack(), EPOCH_MS, case, False, reckoned).to_json()
     for _ in range(data.draw(st.integers(0, 2))):
         begin = data.draw(st.integers(0, len(payload)))
         end = min(len(payload), begin + data.draw(st.integers(0, 3)))

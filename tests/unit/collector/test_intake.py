@@ -13,10 +13,10 @@ from collector.store import ratings
 from collector.store.database import memory_database
 from collector.store.tables import evidence, positions, records
 from protocol.messages import Receipt
-from protocol.payloads import Case, ReceiptPayload
+from protocol.payloads import Case, ReceiptPayload, Reckoned, RecordEvent
 from protocol.record import SEQ_SPAN, Kind, Record, RecordFlag
 from protocol.signing import receipt_is_genuine
-from protocol.topics import Down, Window
+from protocol.topics import Down, Up, Window
 from tests.chains import CASE, EPOCH_MS, EVALUATION, HALL_KEY, OTHER_KEY, WINDOW, PaperDevice
 
 HOUR_MS = 3_600_000
@@ -310,3 +310,18 @@ def test_positions_never_go_back(bench: Bench) -> None:
     bench.take(device, device.written[:1])
     with bench.engine.connect() as connection:
         assert connection.execute(sa.select(positions.c.next_seq)).scalar_one() == 5
+
+
+def test_the_agents_reckoning_is_kept_beside_what_the_device_signed() -> None:
+    bench, device = Bench(), PaperDevice()
+    first, second = device.write_many(2)
+    reckoned = Reckoned(at_ms=EPOCH_MS + 5, uncertainty_ms=12, quality="fitted", clock_jumped=True)
+    payloads = [
+        RecordEvent.of(WINDOW.path, device.device, record, record.pack(), EPOCH_MS, None, False, word).to_json()
+        for record, word in ((first, reckoned), (second, None))
+    ]
+    bench.ingest.take([Message(WINDOW.up(Up.RECORD), payload) for payload in payloads], EPOCH_MS)
+    columns = (records.c.reckoned_ms, records.c.reckoned_uncertainty_ms, records.c.reckoned_quality, records.c.clock_jumped)
+    with bench.engine.connect() as connection:
+        rows = connection.execute(sa.select(*columns).order_by(records.c.seq)).all()
+    assert [tuple(row) for row in rows] == [(EPOCH_MS + 5, 12, "fitted", True), (None, None, None, None)]

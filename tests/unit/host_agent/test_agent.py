@@ -11,10 +11,12 @@ import pytest
 from host_agent.agent import Agent
 from host_agent.config import load
 from host_agent.link.conversation import Conversation
+from host_agent.link.device_clock import UNKNOWN
 from host_agent.link.events import Received
 from host_agent.store.database import FILE_NAME
 from protocol.messages import RecordMessage, Start
-from protocol.record import Kind
+from protocol.payloads import Reckoned
+from protocol.record import Kind, parse_record
 from tests.agent_bench import SESSION, PaperLine, at, hello_answer, paper_line
 from tests.chains import PaperDevice
 
@@ -159,3 +161,25 @@ def test_a_device_put_in_the_place_of_another_gets_nothing_of_the_first_ones(
     bench.agent._keep(at(3))
     rows = bench.agent._outbox.to_send(0, 10)
     assert [row.device for row in rows] == ["PJ-0001", "PJ-0002", "PJ-0002"]
+
+
+def test_a_press_is_reckoned_when_it_comes_and_never_again(bench: Bench) -> None:
+    for number in range(2):
+        bench.line = PaperLine(Conversation(SESSION, at(2 + number)))
+        bench.agent._attachment.conversation = bench.line.conversation
+        for event in bench.line.answer_hello(at(2 + number), boot=1, uptime_ms=10_000 + 1000 * number, next_seq=2):
+            bench.agent._event(event, at(2 + number))
+        if number == 0:
+            (record,) = records(5)  # written by boot 1 when it had been up for 1 s
+            bench.come(record)
+            bench.agent._keep(at(2))
+    (row,) = bench.agent._outbox.to_send(0, 10)
+    assert row.reckoned_json is not None
+    reckoned = Reckoned.from_json(row.reckoned_json.encode())
+    assert reckoned.quality == "estimated"
+    assert reckoned.at_ms is not None
+    assert abs(reckoned.at_ms - at(2 - 9).utc_ms) <= 5
+    with bench.agent._writer.transaction() as connection:
+        parsed = parse_record(row.raw)
+        bench.agent._outbox.accept(connection, row.device, [(parsed, row.raw)], 9, 0, lambda _record: UNKNOWN)
+    assert [one.reckoned_json for one in bench.agent._outbox.to_send(0, 10)] == [row.reckoned_json]
