@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from collector.errors import ConfigError
 from protocol.signing import KEY_BYTES
 
+PREFIX = "HCP_COLLECTOR_"
 _HALL = re.compile(r"[0-9]{6}/[A-Za-z0-9_-]{1,32}")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:([0-9]{1,5}|\*))?")
 PORT_FILE = "http-port"
@@ -89,7 +91,7 @@ class Config(BaseSettings):
     """All of it."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HCP_COLLECTOR_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=False
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=False
     )
 
     data_dir: Path
@@ -119,6 +121,7 @@ class Config(BaseSettings):
 
 def load(path: Path) -> Config:
     """Read and check the configuration; ConfigError names the key and what to do."""
+    _check_environment()
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Notepad writes a BOM
     except (OSError, ValueError) as error:
@@ -131,6 +134,30 @@ def load(path: Path) -> Config:
         if not _HALL.fullmatch(hall):
             raise ConfigError(f'配置有误 in {path}:\nhalls."{hall}": a hall is area/hall, such as "533103/dating"')
     return _absolute(config, path.resolve().parent)
+
+
+def _check_environment() -> None:
+    """Refuse variables that name no key of ours: pydantic-settings passes over a misspelt section without a word."""
+    known = [PREFIX + name.upper() for name in _names(Config)]
+    lines = []
+    for name in sorted(os.environ):
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper in known or upper.startswith(f"{PREFIX}HALLS__"):
+            continue  # below `halls` the names are the halls' own, and what is there is checked with the rest
+        short = [one.removeprefix(PREFIX) for one in known]
+        near = difflib.get_close_matches(upper.removeprefix(PREFIX), short, n=1, cutoff=0.5)
+        hint = f"，是否为 {PREFIX}{near[0]}？ did you mean {PREFIX}{near[0]}?" if near else f"; known: {', '.join(known)}"
+        lines.append(f"{name}: 未知的环境变量 unknown environment variable{hint}")
+    if lines:
+        raise ConfigError("环境变量有误 in the environment:\n" + "\n".join(lines))
+
+
+def _names(section: type[BaseModel]) -> Iterator[str]:
+    """Yield the name of every key as it stands in the environment, sections themselves included."""
+    for name, field in section.model_fields.items():
+        yield name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (f"{name}__{inner}" for inner in _names(field.annotation))
 
 
 def read_hall_key(path: Path) -> bytes:

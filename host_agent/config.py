@@ -7,9 +7,11 @@ in files of their own. Relative paths are relative to the file. Called by the CL
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import ssl
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +23,7 @@ from host_agent.uplink.mqtt import Broker
 from protocol.errors import PayloadError
 from protocol.topics import Window
 
+PREFIX = "HCP_AGENT_"
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 
@@ -76,7 +79,7 @@ class Config(BaseSettings):
     """All of it."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HCP_AGENT_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=False
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=False
     )
 
     data_dir: Path
@@ -138,6 +141,7 @@ class Config(BaseSettings):
 
 def load(path: Path) -> Config:
     """Read and check the configuration; ConfigError has a line for every key that is wrong."""
+    _check_environment()
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Notepad writes a BOM
     except (OSError, ValueError) as error:
@@ -155,6 +159,29 @@ def load(path: Path) -> Config:
         if (value := getattr(config.mqtt, name)) is not None
     }
     return config.model_copy(update={"data_dir": base / config.data_dir, "mqtt": config.mqtt.model_copy(update=files)})
+
+
+def _check_environment() -> None:
+    """Refuse variables that name no key of ours: pydantic-settings passes over a misspelt section without a word."""
+    known = [PREFIX + name.upper() for name in _names(Config)]
+    lines = []
+    for name in sorted(os.environ):
+        if not name.upper().startswith(PREFIX) or name.upper() in known:
+            continue
+        short = [one.removeprefix(PREFIX) for one in known]
+        near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), short, n=1, cutoff=0.5)
+        hint = f"，是否为 {PREFIX}{near[0]}？ did you mean {PREFIX}{near[0]}?" if near else f"; known: {', '.join(known)}"
+        lines.append(f"{name}: 未知的环境变量 unknown environment variable{hint}")
+    if lines:
+        raise ConfigError("环境变量有误 in the environment:\n" + "\n".join(lines))
+
+
+def _names(section: type[BaseModel]) -> Iterator[str]:
+    """Yield the name of every key as it stands in the environment, sections themselves included."""
+    for name, field in section.model_fields.items():
+        yield name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (f"{name}__{inner}" for inner in _names(field.annotation))
 
 
 def _sentence(loc: tuple[int | str, ...], kind: str, message: str) -> str:

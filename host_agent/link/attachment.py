@@ -18,6 +18,7 @@ from host_agent.link.conversation import CALLING, Conversation, LinkState
 from host_agent.link.events import Event, Identified, Refused, Silent
 from host_agent.link.port import OpenPort, Ports, Transport
 from host_agent.link.search import ANSWER_WITHIN_S, Search
+from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 from protocol.messages import Message, TimeSource
 
 log = logging.getLogger("agent.link")
@@ -198,12 +199,7 @@ class Attachment:
         elif isinstance(event, Silent):
             self.trouble = f"{self.port_name}: {NO_ANSWER}"
         elif isinstance(event, Refused):
-            side = (
-                "评价器固件过旧，请更新固件 the firmware is older than this agent; update the firmware"
-                if event.device_is_older
-                else "本代理程序过旧，请更新代理程序 this agent is older than the firmware; update the agent"
-            )
-            self._complain(self.port_name or "", f"{side} (device speaks {event.oldest}..{event.newest})")
+            self._complain(self.port_name or "", _version_sentence(event))
         self._answer_by_s = now.mono_s + ANSWER_WITHIN_S
         self._handle(event, now)
 
@@ -224,3 +220,20 @@ class Attachment:
         self.trouble = why if name in why else f"{name}: {why}"
         self._complaints[self.trouble] += 1
         log.log(logging.WARNING if self._complaints[self.trouble] == 1 else logging.DEBUG, "%s", self.trouble)
+
+
+def _version_sentence(refused: Refused) -> str:
+    """Say which side is old, by which numbers, and what to do."""
+    numbers = (
+        f"协议版本 protocol versions: 评价器 device {refused.oldest}..{refused.newest}, "
+        f"代理程序 agent {OLDEST_PROTOCOL_VERSION}..{PROTOCOL_VERSION}"
+    )
+    if refused.device_is_older:
+        return (
+            "评价器固件过旧，请大厅运维更新固件（步骤见 firmware/README.md） the device's firmware is older than this agent; "
+            f"update the firmware, as firmware/README.md says. {numbers}"
+        )
+    return (
+        '代理程序过旧，请在本机更新：python -m pip install --upgrade "haochaping[agent]" '
+        f"this agent is older than the device's firmware; update the agent on this PC with that command. {numbers}"
+    )

@@ -139,3 +139,22 @@ def test_a_damaged_database_is_named_and_left_alone(tmp_path: Path) -> None:
 
 def test_a_second_hall_may_be_added(tmp_path: Path) -> None:
     assert isinstance(load(written(tmp_path, GOOD + '[halls."533102/b"]\nkey_file="k"\n')), Config)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("HCP_COLLECTOR_MQQT__PORT", r"did you mean HCP_COLLECTOR_MQTT__PORT\?"),
+        ("HCP_COLLECTOR_HTTP_PORT", r"did you mean HCP_COLLECTOR_HTTP__PORT\?"),
+        ("HCP_COLLECTOR_ZZZ", "known: HCP_COLLECTOR_DATA_DIR"),
+    ],
+)
+def test_a_misspelt_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ConfigError, match=f"{name}: 未知的环境变量.*{hint}"):
+        load(written(tmp_path, GOOD))
+
+
+def test_a_hall_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HCP_COLLECTOR_HALLS", '{"533103/dating": {"key_file": "k"}}')
+    assert "533103/dating" in load(written(tmp_path, GOOD)).halls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,25 @@ def test_a_certificate_that_cannot_be_used_is_said_before_anything_starts(tmp_pa
         read(tmp_path, GOOD + '[mqtt]\ntls = true\ncert_file = "missing.pem"\n').broker()
     assert read(tmp_path, GOOD + "[mqtt]\ntls = true\n").broker().tls is not None
     assert read(tmp_path, GOOD).broker().tls is None
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("HCP_AGENT_APY__PORT", "did you mean HCP_AGENT_API__PORT?"),
+        ("HCP_AGENT_MQTT_PORT", "did you mean HCP_AGENT_MQTT__PORT?"),
+        ("hcp_agent_loglevel", "did you mean HCP_AGENT_LOG_LEVEL?"),
+        ("HCP_AGENT_ZZZ", "known: HCP_AGENT_DATA_DIR"),
+    ],
+)
+def test_a_misspelt_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
+    monkeypatch.setenv(name, "1")
+    said = complaint(tmp_path, GOOD)
+    assert f"{name.upper() if os.name == 'nt' else name}: 未知的环境变量" in said
+    assert hint in said
+
+
+def test_variables_of_others_and_whole_sections_are_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HCP_AGENCY", "1")
+    monkeypatch.setenv("HCP_AGENT_API", '{"port": 5}')
+    assert read(tmp_path, GOOD).api.port == 5

@@ -261,7 +261,9 @@ def test_a_firmware_that_is_too_old_is_named_and_stays_named(terminal: Terminal,
             loop.until(lambda: loop.attachment.state == "refused")
             loop.step(3.1)
             assert loop.attachment.state in ("searching", "opening")
+            assert "请大厅运维更新固件" in loop.trouble()
             assert "update the firmware" in loop.trouble()
+            assert "device 0..0, 代理程序 agent 1..1" in loop.trouble()
             eventually(no_port_threads)
             loop.step(6.0)
     assert sum(isinstance(event, Refused) for event in loop.events) == 3
@@ -273,8 +275,9 @@ def test_an_agent_that_is_too_old_is_named(terminal: Terminal) -> None:
     loop = Loop(str(terminal.path))
     answer(loop, terminal, lambda _hello: encode_frame(error(ErrorCode.VERSION, 0x0203).frame(1)))
     loop.until(loop.trouble)
+    assert "pip install --upgrade" in loop.trouble()
     assert "update the agent" in loop.trouble()
-    assert "2..3" in loop.trouble()
+    assert "device 2..3, 代理程序 agent 1..1" in loop.trouble()
     loop.attachment.close()
 
 

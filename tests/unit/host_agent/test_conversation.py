@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from firmware.evaluator import wire
 from host_agent.link import conversation as module
 from host_agent.link import events as event_module
 from host_agent.link.conversation import Conversation, LinkState
@@ -378,6 +379,36 @@ def test_the_firmware_is_understood_also_after_a_power_cut() -> None:
     assert sum(isinstance(event, Silent) for event in events) == 1
     assert not any(isinstance(event, Alarmed) for event in events)
     assert [event.record.seq for event in events if isinstance(event, Received)][-1] == 5
+
+
+@pytest.mark.parametrize(
+    ("agent", "device"), [((1, 2), (1, 1)), ((1, 1), (1, 2))], ids=["the agent is one newer", "the device is one newer"]
+)
+def test_sides_one_version_apart_talk_in_the_older_one(
+    agent: tuple[int, int], device: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OLDEST_PROTOCOL_VERSION", agent[0])
+    monkeypatch.setattr(module, "PROTOCOL_VERSION", agent[1])
+    monkeypatch.setattr(wire, "OLDEST_PROTOCOL_VERSION", device[0])
+    monkeypatch.setattr(wire, "PROTOCOL_VERSION", device[1])
+    newer = bench(change_ms=1, rest_ms=1)
+    newer.press(2)
+    conversation = Conversation(SESSION, at(0))
+    events = exchange(conversation, newer, 2, 0)
+    identified = events[0]
+    assert isinstance(identified, Identified)
+    assert identified.answer.version == 1
+    assert [event.record.kind for event in events if isinstance(event, Received)] == [Kind.BOOT, Kind.RATING]
+
+
+def test_firmware_that_has_given_up_all_we_speak_names_us_as_the_old_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "OLDEST_PROTOCOL_VERSION", 2)
+    monkeypatch.setattr(wire, "PROTOCOL_VERSION", 3)
+    events = exchange(Conversation(SESSION, at(0)), bench(), 1, 0)
+    refusal = events[0]
+    assert isinstance(refusal, Refused)
+    assert (refusal.oldest, refusal.newest) == (2, 3)
+    assert not refusal.device_is_older
 
 
 def test_firmware_that_is_older_than_all_we_speak_is_named_as_the_old_side(monkeypatch: pytest.MonkeyPatch) -> None:
