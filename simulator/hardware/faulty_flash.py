@@ -12,8 +12,9 @@ except ImportError:
 
 from simulator.hardware.flash import PAGE_BYTES, SECTOR_BYTES, MemoryFlash
 
-SHAPES = ("none", "one", "half", "all but one", "all", "weak")
-"""How much of an operation is done when the power goes: that many of the bytes that it changes; or some bits, others weak."""
+SHAPES = ("none", "one", "half", "other half", "all but one", "all", "weak")
+"""How much of an operation is done when the power goes: that many of the bytes that it changes, from their beginning or (the
+other half) their end; or some bits, others weak."""
 _MOST_WEAK = 40  # bytes with weak bits, of one operation
 
 
@@ -105,12 +106,17 @@ class FaultyFlash(MemoryFlash):
     def _undo(self, begin: int, before: bytearray) -> None:
         """Take back a part of an operation: the end of it, or some bits everywhere; of those some become weak."""
         changed = [n for n in range(len(before)) if before[n] != self.content[begin + n]]
-        shape = self._shape or ("weak", "prefix")[self._random.randrange(2)]
+        shape = self._shape or ("weak", "beginning", "end")[self._random.randrange(3)]
         if shape == "weak":
             self._weaken(begin, before, changed)
             return
         count = len(changed)
-        if shape == "prefix":
+        if shape in ("end", "other half"):
+            kept = count // 2 if self._shape else self._random.randrange(count + 1)
+            for n in changed[:kept]:
+                self.content[begin + n] = before[n]
+            return
+        if shape == "beginning":
             done = self._random.randrange(count + 1)
         else:
             done = {"none": 0, "one": 1, "half": count // 2, "all but one": count - 1, "all": count}[shape]

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from simulator.hardware.faulty_flash import SHAPES
 from tests.journal_sweep import Sweep
 
 
@@ -15,7 +16,7 @@ def test_no_power_cut_costs_a_record_or_gives_a_number_twice(doubles: bool, pyte
     sweep = Sweep(Random(1), stride, begin=doubles, doubles=doubles)
     sweep.live()
     assert sweep.operations > 180
-    assert sweep.cuts == len(range((doubles - 1) % stride, sweep.operations, stride)) * 6
+    assert sweep.cuts == len(range((doubles - 1) % stride, sweep.operations, stride)) * len(SHAPES)
     assert sweep.torn > sweep.cuts // 4, "cuts in the middle of a record are the point of it"
 
 

@@ -9,9 +9,11 @@ from random import Random
 
 import pytest
 
+from firmware.evaluator import sector as layout
 from firmware.evaluator import wire
 from firmware.evaluator.clock import Clock
 from firmware.evaluator.journal import RESERVED, Journal, JournalFault
+from firmware.evaluator.sector import read_header
 from firmware.evaluator.signer import Signer
 from protocol.messages import Condition, Done, Error, ErrorCode, SignIn
 from protocol.record import SEQ_SPAN, Kind, LostReason, Record, RecordFlag, parse_record
@@ -387,3 +389,129 @@ def test_a_fault_is_reported_with_its_sector_and_goes_away() -> None:
     host.listen(2000)
     assert Condition.JOURNAL_FAULT not in host.status().conditions
     assert device.board.lit == 0
+
+
+def test_a_seal_that_a_power_cut_prevented_is_made_good() -> None:
+    flash = FaultyFlash(4, Random(1))
+    identity = PaperIdentity()
+    journal = recovered(flash, identity)
+    for _ in range(29):
+        journal.append(wire.KIND_RATING, Clock(0), level=3)
+    flash.cut_after(2, "none")  # the erase and the header of the second sector are done, the seal of the first is not
+    with pytest.raises(PowerCut):
+        journal.append(wire.KIND_RATING, Clock(0), level=3)
+    flash.restore()
+    last = write(recovered(flash, identity), 5)
+    assert last == 36
+    flash.content[SECTOR : 2 * SECTOR] = b"\xff" * SECTOR
+    assert recovered(flash, identity).next_seq > last
+
+
+class Steady(Random):
+    """Weak bits read as what `content` says, or as the opposite, as the test wants."""
+
+    flipped = False
+
+    def randrange(self, *_: int) -> int:  # type: ignore[override]  # one kind of call only
+        return 255 if self.flipped else 0
+
+
+def weaken(flash: FaultyFlash, begin: int, count: int, value: int) -> None:
+    """Make bits weak that are `value` (0 or 1) now."""
+    for at in range(begin, begin + count):
+        flash.weak[at] = (flash.content[at] if value else ~flash.content[at]) & 0x11
+
+
+@pytest.mark.parametrize("what", ["the newest record", "blank flash behind it", "the newest header"])
+def test_what_reads_well_at_a_start_by_luck_reads_well_afterwards(what: str) -> None:
+    steady = Steady()
+    flash = FaultyFlash(4, steady)
+    identity = PaperIdentity()
+    last = write(recovered(flash, identity), 29 if what == "the newest header" else 5)
+    for _ in range(3):
+        if what == "the newest header":
+            recovered(flash, identity).idle()
+    if what == "the newest record":
+        weaken(flash, 256 + 128 * (last - 1), 128, 0)
+    elif what == "blank flash behind it":
+        weaken(flash, 256 + 128 * last, 128, 1)
+    else:
+        weaken(flash, SECTOR, 44, 0)
+    journal = recovered(flash, identity)
+    assert journal.next_seq == last + 1
+    seq = write(journal, 5)
+    steady.flipped = True
+    again = recovered(flash, identity)
+    assert again.next_seq == seq + 1
+    assert [record(again, n).seq for n in range(1, seq + 1)] == list(range(1, seq + 1))
+    if what == "the newest header":
+        assert read_header(flash, 1)
+
+
+def test_a_lost_beginning_stays_in_the_range_until_receipts_have_passed_it() -> None:
+    flash = MemoryFlash(6)
+    identity = PaperIdentity()
+    write(recovered(flash, identity), 104)
+    flash.content[:SECTOR] = bytes(SECTOR)
+    journal = recovered(flash, identity)
+    assert (journal.oldest_seq, journal.receipt_seq, journal.unreadable_from(1, bytearray(128))) == (1, 1, 30)
+    assert not is_held(journal, 30)
+    assert journal.receipt(11, ZERO_MAC), "nothing is left that could contradict"
+    assert (journal.oldest_seq, journal.unreadable_from(11, bytearray(128))) == (11, 20)
+    collect(journal, 40)
+    assert (journal.oldest_seq, journal.receipt_seq) == (31, 41)
+
+
+def test_a_sector_that_cannot_be_sealed_is_followed_by_one_that_can() -> None:
+    flash = MemoryFlash(6)
+    identity = PaperIdentity()
+    journal = recovered(flash, identity)
+    for _ in range(29):
+        journal.append(wire.KIND_RATING, Clock(0), level=3)
+    damage(flash, 64, 192)
+    journal = recovered(flash, identity)
+    assert journal.next_seq == 31 + 30 * 5, "whether there was a next sector, nobody can say"
+    last = write(journal, 5)
+    at = journal.ring[-1] * SECTOR
+    flash.content[at : at + SECTOR] = b"\xff" * SECTOR
+    assert recovered(flash, identity).next_seq > last
+
+
+def test_a_start_erases_nothing_that_has_one_record_without_receipt() -> None:
+    flash = MemoryFlash(3)
+    identity = PaperIdentity()
+    journal = recovered(flash, identity)
+    write(journal, 80)
+    collect(journal, 29)
+    for _ in range(3):
+        journal.idle()
+    again = recovered(flash, identity)
+    assert again.receipt_seq == 30
+    for _ in range(3):
+        again.idle()
+    assert is_held(again, 30)
+
+
+def test_a_boot_whose_record_is_damaged_keeps_its_number() -> None:
+    flash = MemoryFlash(3)
+    identity = PaperIdentity()
+    write(recovered(flash, identity), 5)
+    journal = recovered(flash, identity)
+    write(journal, 1)
+    for slot in range(6, layout.SLOTS):
+        if flash.content[256 + 128 * slot] != 0xFF:
+            damage(flash, 256 + 128 * slot + 50)
+    assert recovered(flash, identity).boot > journal.boot
+
+
+def test_a_mark_that_only_looks_blank_at_a_start_is_left_out() -> None:
+    steady = Steady()
+    flash = FaultyFlash(3, steady)
+    identity = PaperIdentity()
+    write(recovered(flash, identity), 5)
+    weaken(flash, 64, 8, 1)
+    journal = recovered(flash, identity)
+    collect(journal, 3)
+    journal.idle()
+    steady.flipped = True
+    assert recovered(flash, identity).receipt_seq == 4
