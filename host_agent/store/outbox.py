@@ -127,8 +127,8 @@ class Outbox:
         """Note that the broker has acknowledged these, at `run_ms` of running time; a receipt that came first stays."""
         with self._writer.transaction() as connection:
             connection.executemany(
-                "UPDATE records SET state = ?, sent_run_ms = ?, sends = sends + 1 WHERE id = ? AND state = ?",
-                [(SENT, run_ms, row_id, TO_SEND) for row_id in ids],
+                "UPDATE records SET state = ?, sent_run_ms = ?, sends = sends + 1 WHERE id BETWEEN ? AND ? AND state = ?",
+                [(SENT, run_ms, first, last, TO_SEND) for first, last in _stretches(ids)],
             )
 
     def latest_sent_run_ms(self) -> int:
