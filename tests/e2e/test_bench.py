@@ -16,10 +16,20 @@ pytestmark = [pytest.mark.e2e, pytest.mark.micropython, pytest.mark.timeout(300)
 UNITS = {
     "commit": "µs", "parse": "µs", "wire-p50": "ms", "wire-p99": "ms", "wire-burst": "ms", "receipt-p50": "ms",
     "receipt-p99": "ms", "drain": "/s", "drain-first": "s", "drain-memory": "MB", "drain-lost": "", "drain-doubled": "",
-    "ingest": "/s", "store-sqlite": "/s", "press": "µs", "memory": "MB", "idle": "%", "world-presses": "/s",
-    "world-faults": "/s",
+    "ingest": "/s", "store-sqlite": "/s", "press": "µs", "flash-bytes": "", "flash-erases": "", "memory": "MB", "idle": "%",
+    "world-presses": "/s", "world-faults": "/s",
 }  # fmt: skip
-WITHOUT_FLOOR = {"drain-first", "drain-memory", "drain-lost", "drain-doubled", "idle", "world-presses", "world-faults"}
+WITHOUT_FLOOR = {
+    "drain-first",
+    "drain-memory",
+    "drain-lost",
+    "drain-doubled",
+    "idle",
+    "flash-bytes",
+    "flash-erases",
+    "world-presses",
+    "world-faults",
+}
 
 
 def test_every_row_is_measured(tmp_path: Path) -> None:

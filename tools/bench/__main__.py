@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tools.bench import codec, drain, ingest, latency, on_board, rest, worlds
+from tools.bench import codec, drain, flash, ingest, latency, on_board, rest, worlds
 from tools.bench.stage import NotHere
 from tools.bench.table import Effort, Row, Rows, Skipped, save, show
 
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Rows] = {
     "ingest": ingest.ingest_rows,
     "store": ingest.store_rows,
     "press": on_board.press_rows,
+    "flash": flash.flash_rows,
     "rest": rest.rest_rows,
     "world": worlds.world_rows,
 }
