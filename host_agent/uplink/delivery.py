@@ -32,6 +32,7 @@ class Delivery:
         self.after_id = 0
         """Rows up to this one have been handed to this connection."""
         self.receipt_wait_s = RECEIPT_FIRST_S
+        self._again_s = 0.0
 
     @property
     def room(self) -> int:
@@ -75,21 +76,26 @@ class Delivery:
         self.after_id = 0
 
     def overdue_before_ms(self, now: Instant) -> int | None:
-        """Return the running time before which an unreceipted record was sent too long ago; None while no check is due."""
-        if now.mono_s < self._check_s:
+        """Return the running time before which an unreceipted record was sent too long ago; None while nothing is due.
+
+        Everything that has waited for a minute goes together: which of it the collector misses is not known here.
+        """
+        if now.mono_s < max(self._check_s, self._again_s):
             return None
         self._check_s = now.mono_s + CHECK_EVERY_S
-        return self.run_ms(now) - int(self.receipt_wait_s * 1000)
+        return self.run_ms(now) - int(RECEIPT_FIRST_S * 1000)
 
-    def sent_again(self) -> None:
+    def sent_again(self, now: Instant) -> None:
         """Note that overdue records were put back: wait longer before the next time."""
         self.after_id = 0
+        self._again_s = now.mono_s + self.receipt_wait_s
         self.receipt_wait_s = min(2 * self.receipt_wait_s, RECEIPT_MOST_S)
 
     def receipted(self) -> None:
         """Note that the collector has spoken."""
         self.receipt_wait_s = RECEIPT_FIRST_S
+        self._again_s = 0.0
 
     def deadline_s(self) -> float:
         """Return the monotonic time by which the next check is due."""
-        return self._check_s
+        return max(self._check_s, self._again_s)

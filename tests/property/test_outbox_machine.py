@@ -134,7 +134,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def send_again(self) -> None:
         before_ms = self.delivery.overdue_before_ms(self.now)
         if before_ms is not None and self.outbox.send_again(before_ms):
-            self.delivery.sent_again()
+            self.delivery.sent_again(self.now)
 
     @precondition(lambda self: self.accepted)
     @rule(data=st.data())

@@ -46,12 +46,17 @@ def test_what_waits_for_a_receipt_is_sent_again_ever_less_often() -> None:
     assert delivery.overdue_before_ms(at(0)) == 1_000_000 - 60_000
     assert delivery.overdue_before_ms(at(CHECK_EVERY_S - 0.1)) is None
     assert delivery.deadline_s() == CHECK_EVERY_S
-    waits = []
+    waits, now_s = [], CHECK_EVERY_S
     for _ in range(8):
-        waits.append(delivery.receipt_wait_s)
-        delivery.sent_again()
+        # all that has waited for a minute, however long the pause has become: the one that is missed may be the youngest
+        assert delivery.overdue_before_ms(at(now_s)) == 1_000_000 - 60_000 + now_s * 1000
+        delivery.sent_again(at(now_s))
+        waits.append(delivery.deadline_s() - now_s)
+        assert delivery.overdue_before_ms(at(delivery.deadline_s() - 0.1)) is None
+        now_s = delivery.deadline_s()
     assert waits == [60, 120, 240, 480, 960, 1920, 3600, RECEIPT_MOST_S]
     delivery.receipted()
+    assert delivery.overdue_before_ms(at(now_s + CHECK_EVERY_S)) is not None
     assert delivery.receipt_wait_s == RECEIPT_FIRST_S
 
 
