@@ -95,8 +95,6 @@ class Config(BaseSettings):
     )
 
     data_dir: Path
-    adopt_after_s: Annotated[int, Field(ge=0)] = 3600
-    """How long a journal that is met in its middle waits for its start before receipts begin; see ingest/receipts."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     mqtt: MqttConfig = Field(default_factory=MqttConfig)
     halls: dict[str, HallConfig] = {}

@@ -55,7 +55,7 @@ class Service:
             raise
         try:
             live = Live(database.reader, counters, broker.subscribed.is_set)
-            ingest = Ingest(database.writer, hall_keys, config.adopt_after_s * 1000)
+            ingest = Ingest(database.writer, hall_keys)
             pipeline = Pipeline(broker, ingest, counters, live.changed)
             server = _Server(listener, make_app(live, config.http))
             server.start()

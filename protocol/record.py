@@ -47,7 +47,7 @@ class Kind(IntEnum):
 
 KIND_MEANING = {
     Kind.BOOT: "the device started; `value` counts writes before it that were found cut short, or, with NEW_JOURNAL, "
-    "sectors of the old journal that held something",
+    "sectors of the old journal that held something; `refers_to` is the first record that no receipt covered then",
     Kind.RATING: "a press that rates; `value` is the time since the evaluation was opened, in ms",
     Kind.EXTRA: "a press after the rating was final, or one key again; `refers_to` is the rating. Never counted",
     Kind.EXPIRED: "nobody pressed in time; `value` is how long it was open, in ms",

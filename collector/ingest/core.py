@@ -46,10 +46,10 @@ class Taken:
 class Ingest:
     """Takes batches; `hall_keys` is `{"area/hall": 32 bytes}`, the engine's transactions are durable when they end."""
 
-    def __init__(self, engine: sa.Engine, hall_keys: Mapping[str, bytes], adopt_after_ms: int) -> None:
+    def __init__(self, engine: sa.Engine, hall_keys: Mapping[str, bytes]) -> None:
         self._engine = engine
         self._verifier = Verifier(hall_keys)
-        self._intake = Intake(adopt_after_ms)
+        self._intake = Intake()
 
     def take(self, messages: Sequence[Message], now_ms: int) -> Taken:
         """Verify and store a batch; return once it is durable. Database errors pass through, with nothing stored."""

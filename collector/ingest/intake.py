@@ -34,10 +34,7 @@ class Outcome:
 
 
 class Intake:
-    """Stores batches; `adopt_after_ms` is how long a journal met in its middle waits for its start (see receipts)."""
-
-    def __init__(self, adopt_after_ms: int) -> None:
-        self._adopt_after_ms = adopt_after_ms
+    """Stores batches."""
 
     def take(self, connection: sa.Connection, verdicts: Sequence[Verdict], now_ms: int) -> Outcome:
         """Store a batch in the open transaction and return what it came to."""
@@ -65,9 +62,14 @@ class Intake:
             if not in_order or any(item.record.kind is Kind.LOST for item in new):
                 _correct_links(connection, outcome, device, new, now_ms)
             _replace_revised(connection, device, new, out_of_order=not in_order)
+        vouched: dict[int, int] = {}
+        for item in new:
+            if item.record.kind is Kind.BOOT:
+                journal = journal_of(item.record.seq)
+                vouched[journal] = max(vouched.get(journal, 0), item.record.refers_to)
         touched = {(journal_of(item.record.seq), item.window) for item in arrived}
         for journal, window in sorted(touched):
-            position = advance(connection, window, device, journal, now_ms, self._adopt_after_ms)
+            position = advance(connection, window, device, journal, vouched.get(journal, 0), now_ms)
             if position is not None and position.next_seq:
                 outcome.due.append(ReceiptDue(window, device, position.next_seq, position.mac))
 

@@ -6,9 +6,9 @@ here. Each rule below keeps that true:
 - The covered stretch is contiguous: it ends before the first record whose link is a gap or broken. Records that the device
   has declared lost close a gap, and the stretch always ends at a stored record, whose MAC the receipt names.
 - It begins at the journal's first record. When the collection meets a journal in its middle, earlier records may still be on
-  the way, so nothing is signed at first. Only when they have not come for `adopt_after_ms` and the device's agent repeats its
-  records (it does, for want of a receipt) does the stretch begin at the first stored record, for good; the missing start
-  stays named as a gap.
+  the way, however long that takes (a broker can lose them twice), so nothing is signed. Only the device's own signed word ends
+  the waiting: a boot record says which records a receipt covered then. What an earlier collection has receipted is not waited for;
+  a hole in it stays named as a gap.
 - Journals do not vouch for each other. A new journal means that the device holds nothing of the old one, but an agent may: the
   old journal keeps its own position, is receipted on its own, and its unknown end stays named.
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from collector.ingest.links import Link, journal_span
+from collector.ingest.links import journal_span
 from collector.store import records, standing
 from collector.store.standing import Position
 from protocol.payloads import ReceiptPayload
@@ -40,17 +40,18 @@ class ReceiptDue:
 
 
 def advance(
-    connection: sa.Connection, window: Window, device: str, journal: int, now_ms: int, adopt_after_ms: int
+    connection: sa.Connection, window: Window, device: str, journal: int, vouched_seq: int, now_ms: int
 ) -> Position | None:
-    """Bring the position of a journal up to what is stored, save and return it; None when nothing of it is stored."""
+    """Bring the position of a journal up to what is stored, save and return it; None when nothing of it is stored.
+
+    `vouched_seq` is what the newest boot record at hand says: the device had a receipt for everything before it; or 0.
+    """
     floor, ceiling = journal_span(journal)
     known = standing.position(connection, device, journal)
     position = known or Position(
         device=device,
         journal=journal,
-        first_seq=0,
-        first_met_ms=now_ms,
-        adopted_seq=None,
+        vouched_seq=0,
         next_seq=0,
         mac=ZERO_MAC,
         area=window.area,
@@ -60,12 +61,10 @@ def advance(
     )
     position.area, position.hall, position.window = window.area, window.hall, window.window
     position.heard_ms = now_ms
-    begin = position.next_seq - 1
-    if not position.next_seq:
-        first = records.first_in(connection, device, floor, ceiling)
-        if first is None:
-            return None
-        begin = _begin(position, first, now_ms, adopt_after_ms)
+    position.vouched_seq = max(position.vouched_seq, vouched_seq)
+    begin = _begin(connection, position, floor, ceiling)
+    if begin is None:
+        return None
     if begin:
         last = records.whole_until(connection, device, begin, ceiling)
         if last is not None and last.seq >= position.next_seq:
@@ -74,17 +73,20 @@ def advance(
     return position
 
 
-def _begin(position: Position, first: tuple[int, Link], now_ms: int, adopt_after_ms: int) -> int:
-    """Return the stored record with which the stretch begins, 0 when that cannot be said yet."""
-    first_seq, link = first
-    if first_seq != position.first_seq:
-        position.first_seq, position.first_met_ms = first_seq, now_ms
-    if link.is_whole:
-        return first_seq
-    if link is Link.GAP_BEFORE and now_ms - position.first_met_ms >= adopt_after_ms:
-        position.adopted_seq = first_seq
-        return first_seq
-    return 0
+def _begin(connection: sa.Connection, position: Position, floor: int, ceiling: int) -> int | None:
+    """Return the stored record from which the whole stretch goes on, 0 when there is none yet, None without any record."""
+    begin = position.next_seq - 1 if position.next_seq else 0
+    if not begin:
+        first = records.first_in(connection, position.device, floor, ceiling)
+        if first is None:
+            return None
+        first_seq, link = first
+        begin = first_seq if link.is_whole else 0
+    if begin < position.vouched_seq - 1:
+        # the last that is held of what was receipted, or the first that was not: nothing before it is waited for
+        held = records.before(connection, position.device, min(position.vouched_seq, ceiling) + 1, floor)
+        begin = max(begin, held.seq) if held else begin
+    return begin
 
 
 def sign(key: bytes, due: ReceiptDue, issued_ms: int) -> ReceiptPayload:

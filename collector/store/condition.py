@@ -44,7 +44,7 @@ def devices_now(connection: sa.Connection) -> list[dict[str, Any]]:
             "device": row["device"],
             "place": f"{row['area']}/{row['hall']}/{row['window']}",
             "next_seq": row["next_seq"],
-            "adopted_seq": row["adopted_seq"],
+            "vouched_seq": row["vouched_seq"],
             "heard_ms": row["heard_ms"],
             "gaps": missing.get(row["device"], 0),
         }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,9 +29,7 @@ class Position:
 
     device: str
     journal: int
-    first_seq: int
-    first_met_ms: int
-    adopted_seq: int | None
+    vouched_seq: int
     next_seq: int
     mac: bytes
     area: str
@@ -99,18 +98,24 @@ _SAME_POSITION = Prepared(sa.update(positions).where(_THIS).values({name: sa.bin
 
 def window(connection: sa.Connection, place: Window) -> dict[str, Any] | None:
     """Return the row of a window, or None when it has never been heard."""
-    row = connection.execute(sa.select(windows).where(_here(place))).mappings().first()
+    row = _WINDOW.run(connection, area=place.area, hall=place.hall, window=place.window).mappings().first()
     return None if row is None else dict(row)
+
+
+_HERE = sa.and_(*(column == sa.bindparam(column.name) for column in (_W.area, _W.hall, _W.window)))
+_WINDOW = Prepared(sa.select(windows).where(_HERE))
 
 
 def save_window(connection: sa.Connection, place: Window, values: dict[str, Any], *, new: bool) -> None:
     """Write some columns of a window's row; a new row needs them all but the numbers."""
+    key = {"area": place.area, "hall": place.hall, "window": place.window}
     if new:
-        key = {"area": place.area, "hall": place.hall, "window": place.window}
         connection.execute(sa.insert(windows).values(key | values))
     else:
-        connection.execute(sa.update(windows).where(_here(place)).values(values))
+        _changing(tuple(sorted(values))).run(connection, **key, **values)
 
 
-def _here(place: Window) -> sa.ColumnElement[bool]:
-    return sa.and_(_W.area == place.area, _W.hall == place.hall, _W.window == place.window)
+@lru_cache(16)
+def _changing(columns: tuple[str, ...]) -> Prepared:
+    """Return the statement that changes these columns; there are two such sets, a state's and the numbers'."""
+    return Prepared(sa.update(windows).where(_HERE).values({name: sa.bindparam(name) for name in columns}), [])

@@ -125,9 +125,9 @@ class Journal(Held):
         if not self._booted:
             new = 0 if any(self._prev_mac) else wire.FLAG_NEW_JOURNAL
             unreadable = min(self.unreadable, 0xFFFF)
-            if not self._write(
-                wire.KIND_BOOT, clock, 0, flags & wire.FLAG_NO_HOST | new, 0, 0, unreadable, NOBODY, NOBODY, b""
-            ):
+            flags_now = flags & wire.FLAG_NO_HOST | new
+            # a collection that has lost what it once receipted can believe this signature, and need not wait for it
+            if not self._write(wire.KIND_BOOT, clock, 0, flags_now, 0, self.receipt_seq, unreadable, NOBODY, NOBODY, b""):
                 return 0
             self._booted = True
         return self._write(kind, clock, level, flags, detail, refers_to, value, evaluation, digest, staff)

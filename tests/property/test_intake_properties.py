@@ -18,7 +18,6 @@ from tests.chains import EPOCH_MS, HALL_KEY, PaperDevice
 
 ENGINE = memory_database()
 DERIVED = [column for column in records.c if column.name not in ("arrival", "received_ms")]
-HOUR_MS = 3_600_000
 _P = positions.c
 
 
@@ -49,11 +48,11 @@ def chains(draw: st.DrawFn) -> tuple[PaperDevice, list[Record]]:
     return device, kept
 
 
-def fresh(adopt_after_ms: int = HOUR_MS) -> Ingest:
+def fresh() -> Ingest:
     with ENGINE.begin() as connection:
         for table in (records, evidence, positions):
             connection.execute(sa.delete(table))
-    return Ingest(ENGINE, {"533103/dating": HALL_KEY}, adopt_after_ms)
+    return Ingest(ENGINE, {"533103/dating": HALL_KEY})
 
 
 def tables() -> tuple[list[Any], list[Any], list[Any]]:

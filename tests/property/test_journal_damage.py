@@ -40,7 +40,7 @@ class Line:
         self.identity = PaperIdentity()
         self.durable: dict[int, bytes] = {}
         self.engine = memory_database()
-        self._ingest = Ingest(self.engine, {f"{WINDOW.area}/{WINDOW.hall}": HALL_KEY}, 0)
+        self._ingest = Ingest(self.engine, {f"{WINDOW.area}/{WINDOW.hall}": HALL_KEY})
         self._now_ms = EPOCH_MS
 
     def start(self) -> Journal:

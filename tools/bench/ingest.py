@@ -156,7 +156,7 @@ def store_rows(effort: Effort) -> list[Row | Skipped]:
     mine, bare = [], []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         ours, floor = Database(Path(name) / "ours"), Database(Path(name) / "floor")
-        ingest = Ingest(ours.writer, {HALL: HALL_KEY}, 0)
+        ingest = Ingest(ours.writer, {HALL: HALL_KEY})
         copied = 0
         for _ in range(rounds):
             batch = hall.messages(BATCH)

@@ -25,9 +25,9 @@ HOUR_MS = 3_600_000
 class Bench:
     """A collector in memory, fed by hand."""
 
-    def __init__(self, adopt_after_ms: int = HOUR_MS) -> None:
+    def __init__(self) -> None:
         self.engine = memory_database()
-        self.ingest = Ingest(self.engine, {"533103/dating": HALL_KEY}, adopt_after_ms)
+        self.ingest = Ingest(self.engine, {"533103/dating": HALL_KEY})
         self.now_ms = EPOCH_MS + HOUR_MS
 
     def take(self, device: PaperDevice, written: Iterable[Record], **more: Any) -> Taken:
@@ -113,28 +113,49 @@ def test_nothing_is_receipted_while_the_start_may_still_be_on_its_way(bench: Ben
     assert receipt(bench.take(device, early), device) == 6
 
 
-def test_a_journal_met_in_its_middle_is_adopted_after_a_while_and_its_start_stays_named(bench: Bench) -> None:
+def test_a_journal_met_in_its_middle_waits_for_its_start_however_long(bench: Bench) -> None:
+    device = PaperDevice()
+    start, *others = device.write_many(4)
+    for _ in range(50):
+        bench.now_ms += HOUR_MS
+        assert bench.take(device, others).publish == []
+    assert receipt(bench.take(device, [start]), device) == 5
+
+
+def test_what_the_device_says_was_receipted_is_not_waited_for_and_stays_named(bench: Bench) -> None:
     device = PaperDevice(next_seq=500, prev_mac=bytes(range(16)))
-    written = device.write_many(3)
-    assert bench.take(device, written).publish == []
-    bench.now_ms += HOUR_MS - 1
-    assert bench.take(device, written).publish == []
-    bench.now_ms += 1
-    assert receipt(bench.take(device, written[:1]), device) == 503
-    assert receipt(bench.take(device, device.write_many(1)), device) == 504
+    held = device.write_many(3)
+    assert bench.take(device, held).publish == []
+    boot = device.write(Kind.BOOT, refers_to=502)  # 502 itself had no receipt then
+    assert receipt(bench.take(device, [boot]), device) == 504
+    assert receipt(bench.take(device, device.write_many(1)), device) == 505
     assert bench.gaps() == [(1, 499)]
 
 
-def test_an_earlier_record_makes_the_wait_for_the_start_begin_anew(bench: Bench) -> None:
+def test_what_had_no_receipt_is_waited_for_whatever_boot_records_say_of_others(bench: Bench) -> None:
     device = PaperDevice(next_seq=500, prev_mac=bytes(range(16)))
-    one, two, three = device.write_many(3)
-    bench.take(device, [three])
-    bench.now_ms += HOUR_MS
-    assert bench.take(device, [two]).publish == []
-    bench.now_ms += HOUR_MS - 1
-    assert bench.take(device, [one, two]).publish == []
-    bench.now_ms += HOUR_MS
-    assert receipt(bench.take(device, [two]), device) == 503
+    receipted, missing, other = device.write_many(3)
+    boot = device.write(Kind.BOOT, refers_to=501)
+    assert receipt(bench.take(device, [receipted, other, boot]), device) == 501
+    assert receipt(bench.take(device, [missing]), device) == 504
+    assert bench.gaps() == [(1, 499)]
+
+
+def test_a_collection_set_back_goes_on_behind_what_it_has_forgotten(bench: Bench) -> None:
+    device = PaperDevice()
+    kept, _forgotten, new = device.write_many(2), device.write_many(5), device.write_many(1)
+    assert receipt(bench.take(device, kept), device) == 3
+    assert receipt(bench.take(device, new), device) == 3
+    assert receipt(bench.take(device, [device.write(Kind.BOOT, refers_to=8)]), device) == 10
+    assert bench.gaps() == [(3, 7)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_the_newest_word_on_receipts_counts_in_any_order(bench: Bench, order: tuple[int, ...]) -> None:
+    device = PaperDevice(next_seq=500, prev_mac=bytes(range(16)))
+    written = [device.write(), device.write(Kind.BOOT, refers_to=500), device.write(Kind.BOOT, refers_to=490)]
+    taken = [bench.take(device, [written[at]]) for at in order][-1]
+    assert receipt(taken, device) == 503
 
 
 def test_a_second_genuine_record_with_the_same_number_is_kept_as_conflict(bench: Bench) -> None:

@@ -32,7 +32,7 @@ class Site:
 
     def __init__(self, http: HttpConfig | None = None) -> None:
         self.engine = memory_database()
-        self.ingest = Ingest(self.engine, {"533103/dating": HALL_KEY}, 0)
+        self.ingest = Ingest(self.engine, {"533103/dating": HALL_KEY})
         self.live = Live(self.engine, Counters(), lambda: True)
         self.app = make_app(self.live, http or HttpConfig())
 

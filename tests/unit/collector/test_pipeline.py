@@ -43,7 +43,7 @@ class FailingIngest(Ingest):
     """Raises what it is told to, before it stores."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        super().__init__(engine, {"533103/dating": HALL_KEY}, 0)
+        super().__init__(engine, {"533103/dating": HALL_KEY})
         self.failures: list[Exception] = []
         self.poison = b"\x00"
         self.sizes: list[int] = []
