@@ -15,11 +15,14 @@ from collector.store import standing
 from protocol.payloads import Health, State
 from protocol.topics import Window
 
+SILENT_MS = 90_000
+"""A session that lives has said something within this time: its numbers every few seconds, its state every minute."""
+
 
 def take_state(connection: sa.Connection, place: Window, state: State, now_ms: int) -> bool:
     """Note a state or will; False when it is of an older session and was ignored."""
     known = standing.window(connection, place)
-    if known is not None and known["session"] != state.session and _is_older(known, state):
+    if known is not None and known["session"] != state.session and _is_older(known, state, now_ms):
         return False
     values: dict[str, Any] = {
         "session": state.session,
@@ -60,11 +63,13 @@ def take_health(connection: sa.Connection, place: Window, health: Health, now_ms
     return True
 
 
-def _is_older(known: dict[str, Any], state: State) -> bool:
+def _is_older(known: dict[str, Any], state: State, now_ms: int) -> bool:
     """Tell whether a state of another session comes from before the known one.
 
     A hello of a session never seen is newer, even when the agent's clock has been set back; a goodbye must also be later.
+    A hello of the session before the known one is a late delivery, unless the known one is silent: then that was the one that
+    came late (the clock of its agent was wrong), for an agent repeats its hello as long as it lives.
     """
     if state.online:
-        return bool(state.session == known["previous_session"])
+        return bool(state.session == known["previous_session"] and abs(now_ms - known["heard_ms"]) <= SILENT_MS)
     return bool(state.since_ms < known["since_ms"] or state.session == known["previous_session"])

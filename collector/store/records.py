@@ -138,13 +138,17 @@ def revisions_of(connection: sa.Connection, device: str, targets: Iterable[int])
 
 def replace_rating(connection: sa.Connection, device: str, target: int, by: int) -> None:
     """Let the rating `target`, and earlier changes of the same rating, count no longer; the latest change wins."""
-    same = sa.or_(_R.seq == target, sa.and_(IS_REVISION, _R.revises == target))
-    connection.execute(
-        sa.update(records)
-        .where(_R.device == device, _R.seq.between(target, by - 1), _R.kind == "rating", same)
-        .where(sa.or_(_R.replaced_by.is_(None), _R.replaced_by < by))
-        .values(replaced_by=by)
-    )
+    _REPLACE.run(connection, device=device, target=target, last=by - 1, by=by)
+
+
+_SAME_RATING = sa.or_(_R.seq == sa.bindparam("target"), sa.and_(IS_REVISION, _R.revises == sa.bindparam("target")))
+_REPLACE = Prepared(
+    sa.update(records)
+    .where(_DEVICE, _R.seq.between(sa.bindparam("target"), sa.bindparam("last")), _R.kind == sa.literal_column("'rating'"))
+    .where(_SAME_RATING, sa.or_(_R.replaced_by.is_(None), _R.replaced_by < sa.bindparam("by")))
+    .values(replaced_by=sa.bindparam("by")),
+    [],
+)
 
 
 def first_in(connection: sa.Connection, device: str, floor: int, ceiling: int) -> tuple[int, Link] | None:

@@ -32,6 +32,8 @@ from protocol.topics import Down, Up, Window
 log = logging.getLogger("agent.uplink")
 
 HEALTH_EVERY_S = 5.0
+STATE_EVERY_S = 60.0
+"""The state is said again: a broker may have lost it, and with it the number of the session that health needs."""
 HEALTH_SOON_S = 1.0
 HISTORICAL_AFTER_MS = 60_000
 WINDOW = 100
@@ -75,7 +77,7 @@ class Publisher:
         self._since_ms = 0
         self._acknowledged: list[int] = []
         self._mark_s = 0.0
-        self._health_s = 0.0
+        self._health_s = self._state_s = 0.0
         self._device: DeviceState | None = None
         self._journal: tuple[int, int] | None = None
         self._told: set[str] = set()
@@ -140,7 +142,7 @@ class Publisher:
                 )
             again = self._outbox.send_again(before_ms)
             if again:
-                self._delivery.sent_again()
+                self._delivery.sent_again(now)
                 log.info("%d 条记录未收到回执，重新发送 records without a receipt are sent again", again)
                 self._complain(NO_RECEIPT, now)
         if not self.is_connected:
@@ -156,6 +158,8 @@ class Publisher:
         if now.mono_s >= self._health_s:
             self._health_s = now.mono_s + HEALTH_EVERY_S
             self._publish_health(now)
+            if now.mono_s >= self._state_s:
+                self._publish_state(now)
 
     def deadline_s(self) -> float:
         """Return the monotonic time by which `step` must be called."""
@@ -313,6 +317,7 @@ class Publisher:
         )
 
     def _publish_state(self, now: Instant) -> None:
+        self._state_s = now.mono_s + STATE_EVERY_S
         if self._link is not None and self.is_connected:
             self._link.publish(self._place.up(Up.STATE), self._state(now, online=True).to_json(), retain=True)
 

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from collector.ingest.evidence import Evidence, EvidenceKind
 from collector.ingest.links import missing
 from collector.ingest.notices import LINES_A_MINUTE, MINUTE_MS, QUIET_MS, Notices
-from collector.ingest.windows import take_health, take_state
+from collector.ingest.windows import SILENT_MS, take_health, take_state
 from collector.store import standing
 from collector.store.database import Database, memory_database
 from collector.store.tables import evidence, metadata, windows
@@ -93,6 +93,14 @@ def test_a_will_of_a_session_whose_hello_was_missed_counts(connection: sa.Connec
 def test_a_clock_set_back_does_not_keep_a_window_offline(connection: sa.Connection) -> None:
     take_state(connection, WINDOW, state(NOW, True, 2000), 20)
     assert take_state(connection, WINDOW, state(NEXT, True, 30), 31)
+    assert online(connection)
+
+
+def test_a_session_that_goes_on_speaking_wins_over_a_late_goodbye_from_a_wrong_clock(connection: sa.Connection) -> None:
+    take_state(connection, WINDOW, state(NOW, True, 20), 20)
+    assert take_state(connection, WINDOW, state(OLD, False, 9_999_999), 30)
+    assert not take_state(connection, WINDOW, state(NOW, True, 20), 30 + SILENT_MS)
+    assert take_state(connection, WINDOW, state(NOW, True, 20), 31 + SILENT_MS)
     assert online(connection)
 
 

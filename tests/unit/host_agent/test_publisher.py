@@ -234,6 +234,14 @@ def test_the_device_at_the_window_is_said_when_it_changes(stage: Stage) -> None:
     assert [state.get("device", {}).get("device") for state in stage.of(Up.STATE)] == [DEVICE, None]
 
 
+def test_the_state_is_said_again_for_a_broker_that_has_lost_it(stage: Stage) -> None:
+    stage.connect()
+    stage.step()
+    for _ in range(25):
+        stage.step(5)
+    assert [state["online"] for state in stage.of(Up.STATE)] == [True] * 3  # at once, after one minute and after two
+
+
 def test_health_counts_and_its_oldest_is_a_duration(stage: Stage) -> None:
     stage.connect()
     stage.step()
