@@ -11,6 +11,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from functools import cache
 
 from construct import Bytes, FormatField, Renamed  # type: ignore[import-untyped]  # construct ships no type information
 
@@ -172,6 +173,7 @@ def _field_lines(layout: type[Layout]) -> list[str]:
     return [f"  {f.name}: {f.type_name}{' ' + f.members.__name__ if f.members else ''}" for f in fields_of(layout)]
 
 
+@cache
 def schema_hash() -> int:
     """Return the first 4 bytes of SHA-256 over the canonical text as a little-endian u32."""
     return int.from_bytes(hashlib.sha256(canonical_text().encode("utf-8")).digest()[:4], "little")
