@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -106,27 +108,52 @@ def device(
 
 @app.command()
 def world(
-    seeds: Annotated[str, typer.Option(help="种子 one seed, or a range: 1..20")] = "1..10",
+    seed: Annotated[int | None, typer.Option(help="一个种子，并显示经过 one seed, with everything that happens")] = None,
+    seeds: Annotated[str, typer.Option(help="种子范围 a range of seeds: 1..20; random:8 为随机 draws fresh ones")] = "1..10",
     windows: Annotated[int, typer.Option(min=1, max=60, help="窗口数 windows")] = 2,
-    minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="故障时长 virtual minutes with faults")] = 5.0,
-    faults: Annotated[str, typer.Option(help="只用这些故障 only these faults, with commas between")] = "",
+    minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="繁忙的虚拟分钟 busy virtual minutes")] = 5.0,
+    days: Annotated[int, typer.Option(min=0, max=3660, help="改为整日，每窗口每日约 300 次 whole days instead")] = 0,
+    faults: Annotated[str, typer.Option(help="只用这些故障 only these faults, with commas between; none 为无 for none")] = "",
+    jobs: Annotated[int | None, typer.Option(min=1, help="并行数 processes side by side; 默认每核一个 one per core")] = None,
+    report: Annotated[Path | None, typer.Option(help="报告文件 write an HTML report here")] = None,
+    shrink: Annotated[float, typer.Option(min=0, help="缩小失败的秒数 seconds spent on making a failure small")] = 60.0,
+    plan: Annotated[Path | None, typer.Option(help="按故障计划文件重现 run the plan in this file instead")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="与 --plan 一起：显示经过 with --plan: show what happens")] = False,
 ) -> None:
     """故障世界 Break a whole hall in virtual time and see whether every thanked press is collected once.
 
     Real device, agent and collector; modelled line, flash, broker and clock. The seed decides everything: the same seed
-    breaks the same things at the same moments. Exit code 0 only if nothing is wrong in any world.
+    breaks the same things at the same moments. A failure is made as small as can be and kept as a plan. Exit code 0 only if
+    nothing is wrong in any world.
     """
-    from simulator.world.hall import FAULTS
-    from simulator.world.show import show
+    from simulator.world.faults import FAULTS
+    from simulator.world.plan import Plan
+    from simulator.world.runs import Wish
+    from simulator.world.show import show_plan, show_seeds
 
-    first, _, last = seeds.partition("..")
-    if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
-        raise typer.BadParameter("例如 for example 7 或 or 1..20", param_hint="--seeds")
-    kinds = [kind.strip() for kind in faults.split(",")] if faults else []
+    kinds = [] if faults == "none" else [kind.strip() for kind in faults.split(",")] if faults else list(FAULTS)
     unknown = [kind for kind in kinds if kind not in FAULTS]
     if unknown:
         raise typer.BadParameter(f"{unknown[0]}? {', '.join(FAULTS)}", param_hint="--faults")
-    raise typer.Exit(show(range(int(first), int(last or first) + 1), windows, minutes, kinds))
+    wish = Wish(windows, minutes * 60, days, tuple(kinds))
+    if plan is not None:
+        try:
+            raise typer.Exit(show_plan(Plan.from_json(plan.read_text(encoding="utf-8")), trace=trace))
+        except (OSError, ValueError) as error:
+            raise typer.BadParameter(str(error), param_hint="--plan") from error
+    if seed is not None:
+        raise typer.Exit(show_plan(wish.plan(seed), trace=True))
+    raise typer.Exit(show_seeds(wish, _seeds(seeds), jobs, report, shrink))
+
+
+def _seeds(text: str) -> Sequence[int]:
+    how, _, count = text.partition(":")
+    if how == "random" and count.isdecimal() and int(count):
+        return [secrets.randbelow(1 << 31) for _ in range(int(count))]
+    first, _, last = text.partition("..")
+    if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+        raise typer.BadParameter("例如 for example 7, 1..20 或 or random:8", param_hint="--seeds")
+    return range(int(first), int(last or first) + 1)
 
 
 def _keyboard(simulated: SimulatedDevice, stopping: threading.Event) -> None:

@@ -1,14 +1,14 @@
-"""A whole hall in virtual time, and the rough hands that break it: `run(seed, …)` is one world from start to verdict.
+"""A whole hall in virtual time: windows with device, line, agent and broker, one collector, and a plan that happens to them.
 
-Everything is drawn from the seed: presses, evaluations, and every fault. After the faults everything is put right, time goes on until
-all has settled, and the oracle speaks. The seed alone makes it happen again.
+`run(plan)` is one world from start to verdict. After each round of the plan everything is put right, time goes on until all has
+come to rest, and the oracle speaks. The plan alone makes it happen again, to the byte.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -17,216 +17,278 @@ from protocol.messages import Language
 from protocol.payloads import Case
 from protocol.signing import derive_device_key
 from protocol.topics import Window
+from simulator.world import oracle
+from simulator.world.agent import WorldAgent
 from simulator.world.broker import Broker
+from simulator.world.collector import WorldCollector
 from simulator.world.device import WorldDevice
+from simulator.world.faults import COUNTED, FAULTS, Scene
 from simulator.world.line import Line
-from simulator.world.oracle import Verdict, judge
-from simulator.world.programs import WorldAgent, WorldCollector
+from simulator.world.plan import OPENS, PRESSES, SWITCHED_OFF, SWITCHED_ON, Happening, Plan
 from simulator.world.scheduler import Scheduler
+from simulator.world.trace import Entry, Trace
 
+AREA, HALL = "533103", "mangshi"
 HALL_KEY = bytes(range(32))
 SECTORS = 8
-SETTLE_S = 3 * 3600.0
-SETTLE_STEP_S = 60.0
-FAULTS = (
-    "power cut",
-    "power cut in flash",
-    "unplugged",
-    "bad line",
-    "agent killed",
-    "agent's disk lost",
-    "connection dropped",
-    "broker unreachable",
-    "broker forgets",
-    "bad broker",
-    "collector killed",
-)
-"""What happens, by name."""
+DEVICES_MOST = 3
+"""Devices that one window gets to see, its own included."""
+EVALUATION_MS = 20_000
+SETTLE_MOST_S = 3 * 3600.0
+SETTLE_STEP_S = 2.0
 
 
-@dataclass
-class Post:
-    """One window: device, line, agent and its way to the broker."""
+class WindowPost:
+    """One window: the device at it, others in its drawer, line, agent and the way to the broker."""
 
-    device: WorldDevice
-    line: Line
-    agent: WorldAgent
-    broker: Broker
+    def __init__(self, hall: Hall, number: int, folder: Path) -> None:
+        self._hall = hall
+        self.number = number
+        self.window = Window(AREA, HALL, f"{number:02d}")
+        self.line = Line(hall.scheduler, hall.trace, f"line {self.window.window}")
+        self.broker = Broker(hall.scheduler, hall.trace, Random(f"{hall.seed}/broker/{number}"), f"broker {self.window.window}")
+        hall.collector.serve(self.window, self.broker)
+        self.is_configured = number % 2 == 0
+        self.agent = WorldAgent(
+            hall.scheduler,
+            hall.trace,
+            self.window,
+            folder,
+            self.line,
+            self.broker,
+            seed=hall.seed,
+            configured=self.is_configured,
+        )
+        self.agent.died = hall.after_a_while(self.agent.start, 5.0)
+        self.drawer: list[WorldDevice] = []
+        self._devices = 0
+        self.device = self._new_device()
+        self._connect()
+
+    def switch_on(self) -> None:
+        """Switch PC and device on."""
+        self.device.power_on()
+        self.agent.start()
+
+    def switch_off(self, *, in_order: bool) -> None:
+        """Switch the PC off, and with it the device that lives on its USB."""
+        if in_order:
+            self.agent.stop()
+        else:
+            self.agent.kill()
+        self.device.power_off()
+
+    def swap_device(self, choice: int) -> None:
+        """Put another device at the window; this one goes into the drawer."""
+        self.line.unplug()
+        old = self.device
+        old.power_off()
+        old.sends = lambda _data: None
+        if self._devices < DEVICES_MOST and (choice or not self.drawer):
+            self.device = self._new_device()
+        elif self.drawer:
+            self.device = self.drawer.pop(0)
+        else:
+            self.device = old
+        if old is not self.device:
+            self.drawer.append(old)
+        self._connect()
+        self._hall.trace.note(f"window {self.window.window}", f"{old.name} is taken away, {self.device.name} is put here")
+        self.plug_in()
+
+    def plug_in(self) -> None:
+        """Put the cable in, and with it the power on."""
+        self.device.power_on()
+        self.line.plug()
+
+    def _connect(self) -> None:
+        self.device.sends = self.line.device_sends
+        self.line.to_device = self.device.receive
+
+    def _new_device(self) -> WorldDevice:
+        self._devices += 1
+        name = f"PJQ-{self.number:02d}{self._devices:02d}"
+        hall = self._hall
+        key = derive_device_key(HALL_KEY, name)
+        device = WorldDevice(hall.scheduler, hall.trace, Random(f"{hall.seed}/{name}"), name, key, SECTORS)
+        device.died = hall.after_a_while(device.power_on, 15.0)
+        hall.devices.append(device)
+        return device
+
+    @property
+    def is_settled(self) -> bool:
+        """True when nothing is on its way any more at this window."""
+        agent = self.agent.agent
+        return (
+            self.device.has_all_receipts
+            and self.device.is_idle
+            and agent is not None
+            and agent._attachment.is_talking
+            and not agent._desk._unfinished
+            and not self.broker.upward
+            and not self.broker.on_the_way
+        )
 
 
 @dataclass
 class Outcome:
     """What a world came to."""
 
-    seed: int
-    verdicts: list[Verdict]
+    plan: Plan
+    found: oracle.Findings
     faults: Counter[str] = field(default_factory=Counter)
     presses: int = 0
+    refused: int = 0
     virtual_s: float = 0.0
+    recovery_s: float = 0.0
+    """The longest that it took from everything being put right to rest."""
+    trace: list[Entry] = field(default_factory=list)
 
     @property
     def wrong(self) -> list[str]:
         """Everything that is not as it must be."""
-        return [f"{verdict.device}: {text}" for verdict in self.verdicts for text in verdict.wrong]
+        return self.found.wrong
 
 
 class Hall:
-    """Builds the hall in `folder` and breaks it."""
+    """Builds the hall in `folder` and has a plan happen to it."""
 
-    def __init__(self, seed: int, windows: int, folder: Path, kinds: Collection[str] | None = None) -> None:
-        self.random = Random(seed)
-        self.seed = seed
-        self._kinds = kinds
+    def __init__(self, plan: Plan, folder: Path, *, trace: bool = False, settle_s: float = SETTLE_MOST_S) -> None:
+        self._plan = plan
+        self._settle_s = settle_s
+        self.seed = plan.seed
         self.scheduler = Scheduler()
+        self.trace = Trace(lambda: self.scheduler.now_s, on=trace)
         self.faults: Counter[str] = Counter()
         self.presses = 0
-        self.breaking = True
-        self.collector = WorldCollector(self.scheduler, self.random, folder / "collector", {"533103/mangshi": HALL_KEY})
-        self.posts = [self._post(number, folder) for number in range(1, windows + 1)]
+        self.recovery_s = 0.0
+        self._random = Random(f"{plan.seed}/hall")
+        self._breaking = 0
+        """Counts rounds; 0 while everything is put right."""
+        self._restless: list[str] = []
+        self._cases = 0
+        self.devices: list[WorldDevice] = []
+        self.collector = WorldCollector(self.scheduler, self.trace, folder / "collector", {f"{AREA}/{HALL}": HALL_KEY})
+        self.collector.died = self.after_a_while(self.collector.start, 5.0)
+        self.posts = [WindowPost(self, number, folder / f"agent{number}") for number in range(1, plan.windows + 1)]
 
-    def _post(self, number: int, folder: Path) -> Post:
-        name = f"PJQ-{number:04d}"
-        window = Window("533103", "mangshi", f"{number:02d}")
-        device = WorldDevice(self.scheduler, self.random, name, derive_device_key(HALL_KEY, name), SECTORS)
-        line = Line(self.scheduler, self.random, device.receive)
-        device.sends = line.device_sends
-        broker = Broker(self.scheduler, self.random)
-        self.collector.serve(window, broker)
-        return Post(device, line, WorldAgent(self.scheduler, window, folder / f"agent{number}", line, broker), broker)
+    def after_a_while(self, start: Callable[[], None], most_s: float) -> Callable[[], None]:
+        """Return what somebody does who finds a part dead: start it again, some time later."""
+        return lambda: self.scheduler.after(self._random.random() * most_s, start)
 
-    def start(self) -> None:
-        """Switch everything on, and let citizens and faults come."""
+    def run(self) -> Outcome:
+        """Have the whole plan happen; return what it came to, at the first round after which something is wrong."""
         self.collector.start()
-        for post in self.posts:
-            post.device.power_on()
-            post.agent.start()
-            self._citizens(post)
-            self._trouble(post)
-
-    def settle(self, most_s: float) -> None:
-        """Put everything right and wait until nothing is on its way any more, but not for ever."""
-        self.breaking = False
-        for post in self.posts:
-            post.line.fault_rate = post.broker.fault_rate = 0.0
-            post.broker.reachable = True
-            post.broker.forget_nothing()
-            post.device.flash.left = -1
-            post.agent.kill(-1, after=False)
-            post.line.plug()
-        waited_s = 0.0
-        while waited_s < most_s:
+        if not any(one.what == SWITCHED_ON for one in self._plan.happenings):
             for post in self.posts:
-                if post.device.device is None:
-                    post.device.power_on()
-                post.agent.start()
-            self.collector.start()
-            self.scheduler.run(SETTLE_STEP_S)
-            waited_s += SETTLE_STEP_S
-            if all(self._is_settled(post) for post in self.posts):
-                return
-
-    def outcome(self) -> Outcome:
-        """Ask the oracle."""
-        assert self.collector.database is not None, "settle comes first"  # noqa: S101  # a programming error, not input
+                post.switch_on()
+        found = oracle.Findings()
+        for number, length_s in enumerate(self._plan.rounds):
+            self._round(number, length_s)
+            self._settle()
+            found = self._judge()
+            if found.wrong:
+                break
+        else:
+            found.wrong += oracle.judge_replay(self.collector, Random(self.seed))
         for post in self.posts:
-            self.faults["bytes"] += post.line.faults
-            self.faults["deliveries"] += post.broker.faults
-        verdicts = [judge(post.device, self.collector.database) for post in self.posts]
-        return Outcome(self.seed, verdicts, self.faults, self.presses, self.scheduler.now_s)
+            spoilt, disturbed = COUNTED
+            self.faults[spoilt] += post.line.spoilt
+            self.faults[disturbed] += post.broker.disturbed
+        refused = sum(device.refused for device in self.devices)
+        return Outcome(
+            self._plan, found, +self.faults, self.presses, refused, self.scheduler.now_s, self.recovery_s, self.trace.entries
+        )
 
-    def _is_settled(self, post: Post) -> bool:
-        device = post.device.device
-        return device is not None and device.journal.receipt_seq == device.journal.next_seq and not post.broker.upward
+    def close(self) -> None:
+        """End every process."""
+        for post in self.posts:
+            post.agent.kill()
+        self.collector.stop()
 
-    def _citizens(self, post: Post) -> None:
-        if not self.breaking:
-            return
-        random = self.random
-        kind = random.randrange(10)
-        if kind < 5:
-            case = Case(case_no=f"BJ-{random.randrange(1 << 30)}")
-            post.agent.call(lambda desk, now: desk.open(case, 20_000, Language.DEVICE_SETTING, None, None, now))
-        for _ in range(random.choice((1, 1, 1, 2, 7)) if kind < 8 else 0):
-            button = random.randrange(5)
+    def _round(self, number: int, length_s: float) -> None:
+        self._breaking = number + 1
+        for happening in self._plan.of_round(number):
+            self.scheduler.after(happening.at_s, lambda happening=happening: self._happen(happening))  # type: ignore[misc]  # mypy cannot infer a lambda with a bound default
+        self.scheduler.run(length_s)
+
+    def _happen(self, happening: Happening) -> None:
+        post = self.posts[happening.window]
+        random = Random(happening.seed)
+        if happening.what == PRESSES:
             self.presses += 1
-            self.scheduler.after(0.5 + random.random() * 4, lambda button=button: post.device.press(button))  # type: ignore[misc]  # mypy cannot infer a lambda with a bound default
-        self.scheduler.after(1 + random.random() * 20, lambda: self._citizens(post))
+            post.device.press(random.randrange(5), post.window.window)
+        elif happening.what == OPENS:
+            self._cases += 1
+            case = Case(case_no=f"BJ-{post.window.window}-{self._cases}")
+            post.agent.call(lambda desk, now: desk.open(case, EVALUATION_MS, Language.DEVICE_SETTING, None, None, now))
+        elif happening.what == SWITCHED_ON:
+            post.switch_on()
+        elif happening.what == SWITCHED_OFF:
+            post.switch_off(in_order=bool(random.randrange(2)))
+        else:
+            self.faults[happening.what] += 1
+            self.trace.note("fault", f"{happening.what} at window {post.window.window}")
+            other = random.choice(self.posts)
+            FAULTS[happening.what].happen(Scene(post, other, self.collector, random, self._after))
 
-    def _trouble(self, post: Post) -> None:
-        if not self.breaking:
-            return
-        random = self.random
-        happens: dict[str, Callable[[], None]] = {
-            "power cut": lambda: self._power_cut(post),
-            "power cut in flash": lambda: post.device.flash.cut_after(random.randrange(4)),
-            "unplugged": lambda: self._unplugged(post),
-            "bad line": lambda: self._for_a_while(post.line, 0.3),
-            "agent killed": lambda: post.agent.kill(random.randrange(12), after=bool(random.randrange(2))),
-            "agent's disk lost": post.agent.lose_disk,
-            "connection dropped": post.broker.drop_connection,
-            "broker unreachable": lambda: self._unreachable(post),
-            "broker forgets": lambda: post.broker.forget(random.randrange(5)),
-            "bad broker": lambda: self._for_a_while(post.broker, 0.3),
-            "collector killed": lambda: self.collector.kill(random.randrange(3)),
-        }
-        name = random.choice([fault for fault in FAULTS if self._kinds is None or fault in self._kinds])
-        self.faults[name] += 1
-        happens[name]()
-        self.scheduler.after(random.random() * 15, lambda: self._repair(post))
-        self.scheduler.after(random.random() * 6, lambda: self._trouble(post))
+    def _after(self, delay_s: float, what: Callable[[], None]) -> None:
+        breaking = self._breaking
+        self.scheduler.after(delay_s, lambda: what() if breaking == self._breaking else None)
 
-    def _repair(self, post: Post) -> None:
-        """Start again what has died, as a service manager, a mains switch and a technician do."""
-        if post.device.device is None:
-            post.device.power_on()
-        post.agent.start()
+    def _settle(self) -> None:
+        """Put everything right and wait until nothing is on its way any more, but not for ever."""
+        self.trace.note("hall", "everything is put right")
+        self._breaking = 0
+        began_s = self.scheduler.now_s
+        for post in self.posts:
+            post.line.mend()
+            post.broker.mend()
+            post.agent.mend()
+        for device in self.devices:
+            device.flash.left = -1
         self.collector.start()
+        self.collector.mend()
+        waiting = {post.number: list(post.drawer) for post in self.posts}
+        while self.scheduler.now_s - began_s < self._settle_s:
+            self.collector.start()
+            for post in self.posts:
+                post.switch_on()
+            self.scheduler.run(SETTLE_STEP_S)
+            settled = [post for post in self.posts if post.is_settled]
+            if len(settled) == len(self.posts) and not any(waiting.values()) and not self._judge_windows():
+                break
+            for post in settled:
+                if waiting[post.number]:
+                    waiting[post.number].pop(0)
+                    post.swap_device(0)
+        else:
+            self._restless = [post.window.window for post in self.posts if not post.is_settled]
+        self.recovery_s = max(self.recovery_s, self.scheduler.now_s - began_s)
 
-    def _power_cut(self, post: Post) -> None:
-        if post.device.device is not None:
-            post.device.power_off()
+    def _judge(self) -> oracle.Findings:
+        for device in self.devices:
+            device.power_on()  # those in the drawers too, to have a look at their journals
+        found = oracle.judge_devices(self.devices, self.collector)
+        found.wrong += oracle.judge_agents([post.agent for post in self.posts], self.collector)
+        found.wrong += self._judge_windows()
+        found.wrong += [f"window {window} has not come to rest in {self._settle_s:.0f} s" for window in self._restless]
+        return found
 
-    def _unplugged(self, post: Post) -> None:
-        post.line.unplug()
-        self.scheduler.after(self.random.random() * 20, post.line.plug)
-
-    def _unreachable(self, post: Post) -> None:
-        post.broker.reachable = False
-        post.broker.drop_connection()
-
-        def back() -> None:
-            post.broker.reachable = True
-
-        self.scheduler.after(self.random.random() * 30, back)
-
-    def _for_a_while(self, part: Line | Broker, rate: float) -> None:
-        part.fault_rate = rate
-
-        def good_again() -> None:
-            part.fault_rate = 0.0
-
-        self.scheduler.after(self.random.random() * 10, good_again)
+    def _judge_windows(self) -> list[str]:
+        assert self.collector.database is not None  # noqa: S101  # settle has started it
+        with self.collector.database.reader.connect() as connection:
+            return oracle.judge_windows(connection, [(post.window.window, post.device.name) for post in self.posts])
 
 
-def run(
-    seed: int,
-    *,
-    windows: int = 2,
-    seconds: float = 300.0,
-    settle_s: float = SETTLE_S,
-    kinds: Collection[str] | None = None,
-) -> Outcome:
-    """Run one world and return what it came to; `kinds` are the faults that happen, all by default."""
+def run(plan: Plan, *, trace: bool = False, settle_s: float = SETTLE_MOST_S) -> Outcome:
+    """Run one world and return what it came to; what has not come to rest `settle_s` after a round is wrong."""
     with tempfile.TemporaryDirectory(prefix="world-", dir=_fastest_folder()) as folder:
-        hall = Hall(seed, windows, Path(folder), kinds)
-        hall.start()
-        hall.scheduler.run(seconds)
-        hall.settle(settle_s)
-        outcome = hall.outcome()
-        for post in hall.posts:
-            post.agent.close()
-        hall.collector.close()
-    return outcome
+        hall = Hall(plan, Path(folder), trace=trace, settle_s=settle_s)
+        try:
+            return hall.run()
+        finally:
+            hall.close()
 
 
 def _fastest_folder() -> str | None:

@@ -33,6 +33,18 @@ class Scheduler:
             what()
         self.now_s = end_s
 
-    def instant(self) -> Instant:
-        """Read both clocks of a PC whose clock is right."""
-        return Instant(self.now_s, EPOCH_MS + int(self.now_s * 1000))
+    def utc_ms(self) -> int:
+        """Return what a right clock says, milliseconds since 1970 UTC."""
+        return EPOCH_MS + int(self.now_s * 1000)
+
+
+class WallClock:
+    """The clock of one computer: what it counts is right, what it says can be wrong."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.wrong_by_ms = 0
+
+    def __call__(self) -> Instant:
+        """Read both clocks."""
+        return Instant(self._scheduler.now_s, max(0, self._scheduler.utc_ms() + self.wrong_by_ms))

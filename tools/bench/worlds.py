@@ -6,6 +6,7 @@ import logging
 import time
 
 from simulator.world.hall import run
+from simulator.world.runs import Wish
 from tools.bench.table import Effort, Goal, Row
 
 FIRST_SEED = 1
@@ -18,7 +19,7 @@ def world_rows(effort: Effort) -> list[Row]:
     logging.disable(logging.CRITICAL)  # troubles made on purpose are no news
     began_s = time.monotonic()
     for seed in range(FIRST_SEED, FIRST_SEED + effort.of(12, 2)):
-        outcome = run(seed)
+        outcome = run(Wish().plan(seed))
         if outcome.wrong:
             raise AssertionError(f"world {seed}: {outcome.wrong}")
         presses += outcome.presses

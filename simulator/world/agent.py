@@ -1,0 +1,265 @@
+"""The agent of the world: the real program on a real SQLite file, started, killed and started again.
+
+A kill comes before or after any statement that touches the database, as a process dies: what was not committed is gone, what was
+committed stays, nothing else is tidied up.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from host_agent.agent import Agent
+from host_agent.config import Config, DeviceConfig, PlaceConfig
+from host_agent.desk import Desk
+from host_agent.instant import Instant
+from host_agent.surroundings import Surroundings
+from protocol.topics import Window
+from simulator.world.broker import Broker
+from simulator.world.line import NAMES, Line
+from simulator.world.scheduler import Scheduler, WallClock
+from simulator.world.trace import Trace
+
+NO_LIMIT_PAGES = 1 << 30
+PAGE_BYTES = 4096
+
+
+class Killed(BaseException):
+    """The process is gone; not an Exception, so that nothing in it can mistake it for an error of its own."""
+
+
+class _Statements:
+    """A connection that counts statements and dies at one of them, before or after it took effect."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.left = -1
+        self.after = False
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._connection, name)
+        return self._counted(found) if name in ("execute", "executemany") else found
+
+    def most_pages(self, pages: int) -> None:
+        """Let the file grow to so many pages and no further, as a full disk does; at least to what it has."""
+        self._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any) -> Any:
+            if self.left != 0:
+                self.left -= self.left > 0
+                return call(*arguments)
+            if self.after:
+                call(*arguments)
+            raise Killed
+
+        return counted
+
+
+class WorldAgent:
+    """One agent on its own folder; runs whenever something is posted or due."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        trace: Trace,
+        window: Window,
+        folder: Path,
+        line: Line,
+        broker: Broker,
+        *,
+        seed: int,
+        configured: bool,
+    ) -> None:
+        self._scheduler = scheduler
+        self._trace = trace
+        self._folder = folder
+        self._broker = broker
+        self._line = line
+        self.who = f"agent {window.window}"
+        self.clock = WallClock(scheduler)
+        self._config = Config(
+            data_dir=folder,
+            place=PlaceConfig(area=window.area, hall=window.hall, window=window.window),
+            device=DeviceConfig(port=NAMES[0] if configured else None),
+        )
+        self._surroundings = Surroundings(
+            clocks=self.clock,
+            entropy=Random(f"{seed}/{window.path}").randbytes,
+            ports=line,
+            connect=broker.connect,
+            posted=self._plan_now,
+        )
+        self._statements: _Statements | None = None
+        self._life = 0
+        self._planned_s = float("inf")
+        self._asleep_until_s = 0.0
+        self._backup: bytes | None = None
+        self.agent: Agent | None = None
+        self.crashes: list[str] = []
+        """Ends that nobody caused, but for a damaged database."""
+        self._is_damaged = False
+        self.died: Callable[[], None] = lambda: None
+        """Called when the process has died by itself."""
+
+    @property
+    def file(self) -> Path:
+        """The agent's database."""
+        return self._folder / "agent.db"
+
+    def start(self) -> None:
+        """Start the process."""
+        if self.agent is not None:
+            return
+        self._life += 1
+        try:
+            agent = Agent(self._config, self._surroundings)
+        except Exception as error:
+            self._crashed(error)
+            return
+        self._statements = _Statements(agent._writer.connection)
+        agent._writer.connection = self._statements  # type: ignore[assignment]  # it behaves as one, until it dies
+        self.agent = agent
+        self._planned_s = float("inf")  # whatever was planned was for the life before
+        self._trace.note(self.who, "starts")
+        self._guarded(agent.start)
+        self._plan_now()
+
+    def stop(self) -> None:
+        """End the process in order, as the system does when it shuts down."""
+        if self.agent is not None:
+            self._trace.note(self.who, "stops")
+            self._guarded(self.agent.end)
+            self.agent = None
+            self._life += 1
+
+    def kill(self) -> None:
+        """End the process here and now."""
+        if self.agent is not None:
+            self._trace.note(self.who, "killed")
+            self._die()
+
+    def kill_at(self, statements: int, *, after: bool) -> None:
+        """Have the process die at the statement after so many more."""
+        if self._statements is not None and self.agent is not None:
+            self._statements.left, self._statements.after = statements, after
+
+    def sleep(self, seconds: float) -> None:
+        """Let the PC sleep: the process stands still."""
+        self._asleep_until_s = self._scheduler.now_s + seconds
+
+    def fill_disk(self) -> None:
+        """Leave no room for another page of the database."""
+        if self._statements is not None and self.agent is not None:
+            self._statements.most_pages(1)
+
+    def free_disk(self) -> None:
+        """Make room again."""
+        if self._statements is not None and self.agent is not None:
+            self._statements.most_pages(NO_LIMIT_PAGES)
+
+    def lose_disk(self) -> None:
+        """Kill the process and delete everything it has stored."""
+        self.kill()
+        self._trace.note(self.who, "the disk is lost")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def damage_disk(self, random: Random) -> None:
+        """Kill the process and write nonsense somewhere into its database."""
+        self.kill()
+        if not self.file.exists():
+            return
+        content = bytearray(self.file.read_bytes())
+        at = random.randrange(len(content))
+        how = random.randrange(3)
+        if how == 0:
+            del content[at:]
+        elif how == 1:
+            page = at - at % PAGE_BYTES
+            content[page : page + PAGE_BYTES] = bytes(len(content[page : page + PAGE_BYTES]))
+        else:
+            count = min(random.choice((1, 16, 512)), len(content) - at)
+            content[at : at + count] = random.randbytes(count)
+        self._trace.note(
+            self.who, f"the disk is damaged at {at} of {len(content)}, {('cut', 'a page of zeros', 'nonsense')[how]}"
+        )
+        self.file.write_bytes(content)
+        self._is_damaged = True
+
+    def set_disk_back(self) -> None:
+        """Kill the process, restore its database from the backup made the last time, and back it up for the next."""
+        self.kill()
+        if not self.file.exists():
+            return
+        now = self.file.read_bytes()
+        if self._backup is not None:
+            self._trace.note(self.who, "the disk is set back to an earlier image")
+            self.file.write_bytes(self._backup)
+        self._backup = now
+
+    def call(self, what: Callable[[Desk, Instant], object]) -> None:
+        """Ask the agent for something, as a business system does, and do not wait."""
+        if self.agent is not None:
+            self.agent.call(what)
+
+    def mend(self) -> None:
+        """Put everything right."""
+        self.free_disk()
+        self.kill_at(-1, after=False)
+        self.clock.wrong_by_ms = 0
+        self._asleep_until_s = 0.0
+        self._plan_now()
+
+    def _plan_now(self) -> None:
+        self._plan(self._scheduler.now_s)
+
+    def _plan(self, when_s: float) -> None:
+        when_s = max(when_s, self._asleep_until_s)
+        if when_s < self._planned_s:
+            self._planned_s = when_s
+            life = self._life
+            self._scheduler.after(when_s - self._scheduler.now_s, lambda: self._turn(life, when_s))
+
+    def _turn(self, life: int, planned_s: float) -> None:
+        if self.agent is None or life != self._life or planned_s != self._planned_s:
+            return  # of a life that is over, or overtaken by something earlier
+        self._planned_s = float("inf")
+        if self._scheduler.now_s >= self._asleep_until_s:
+            self._guarded(self.agent.turn)
+        if self.agent is not None:
+            self._plan(max(self.agent.deadline_s(), self._scheduler.now_s + 0.001))
+
+    def _guarded(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except Killed:
+            self._trace.note(self.who, "killed at a statement")
+            self._die()
+            self.died()
+        except Exception as error:
+            # as its service manager sees it: the process has ended by itself, and is started again
+            self._die()
+            self._crashed(error)
+
+    def _crashed(self, error: Exception) -> None:
+        self._trace.note(self.who, f"ends with {error!r}")
+        if not (self._is_damaged and isinstance(error, sqlite3.Error)):
+            self.crashes.append(f"{self.who}: ended with {error!r}")
+        self.died()
+
+    def _die(self) -> None:
+        if self.agent is None:
+            return
+        agent, self.agent = self.agent, None
+        self._life += 1
+        self._planned_s = float("inf")
+        if self._statements is not None:
+            self._statements.left = -1
+        agent._writer.close()  # without a commit: SQLite rolls back, as it would when the process is gone
+        if self._broker.client is not None:
+            self._broker.client.vanish()
+        self._line.release()

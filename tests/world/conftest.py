@@ -1,0 +1,23 @@
+"""Which seeds are tried: always the same few, and each time some fresh ones, whose numbers are in the log."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+FIXED = range(1, 9)
+LONG = range(1, 1001)
+FRESH = [secrets.randbelow(1 << 31) for _ in range(4)]
+
+
+def pytest_report_header() -> str:
+    """Say which seeds were drawn, so that a failure can be had again."""
+    return f"world: fresh seeds {', '.join(map(str, FRESH))}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test of a world its seeds."""
+    if "world_seed" in metafunc.fixturenames:
+        fixed = LONG if metafunc.config.getoption("--long") else FIXED
+        metafunc.parametrize("world_seed", [*fixed, *FRESH])
