@@ -116,7 +116,13 @@ _LOST = Prepared(sa.select(_R.refers_to, _R.value).where(_DEVICE, IS_LOST))
 
 def set_link(connection: sa.Connection, device: str, seq: int, link: Link) -> None:
     """Correct a stored record's link after its neighbourhood has changed."""
-    connection.execute(sa.update(records).where(_R.device == device, _R.seq == seq).values(link=link.value))
+    _SET_LINK.run(connection, device=device, number=seq, link=link.value)
+
+
+_SET_LINK = Prepared(
+    sa.update(records).where(_DEVICE, _R.seq == sa.bindparam("number")).values(link=sa.bindparam("link")),
+    [],
+)
 
 
 def set_case(connection: sa.Connection, device: str, seq: int, matches: bool, case_json: str | None) -> None:
@@ -153,9 +159,16 @@ _REPLACE = Prepared(
 
 def first_in(connection: sa.Connection, device: str, floor: int, ceiling: int) -> tuple[int, Link] | None:
     """Return number and link of the first stored record of a journal."""
-    query = sa.select(_R.seq, _R.link).where(_R.device == device, _R.seq >= floor, _R.seq <= ceiling)
-    row = connection.execute(query.order_by(_R.seq).limit(1)).first()
+    row = _FIRST.run(connection, device=device, floor=floor, ceiling=ceiling).first()
     return None if row is None else (row[0], Link(row[1]))
+
+
+_FIRST = Prepared(
+    sa.select(_R.seq, _R.link)
+    .where(_DEVICE, _R.seq >= sa.bindparam("floor"), _R.seq <= sa.bindparam("ceiling"))
+    .order_by(_R.seq)
+    .limit(1)
+)
 
 
 def whole_until(connection: sa.Connection, device: str, seq: int, ceiling: int) -> Place | None:

@@ -23,10 +23,11 @@ from protocol.levels import Level
 from protocol.payloads import Case
 from protocol.record import Kind
 from protocol.signing import context_digest
-from simulator.world.collector import MOST_IN_A_BATCH, WorldCollector
+from simulator.world.collector import WorldCollector
 from simulator.world.device import Press, WorldDevice
 from simulator.world.scheduler import EPOCH_MS
 
+REPLAYED_AT_ONCE = 200
 _PRESSED = (Kind.RATING.name.lower(), Kind.EXTRA.name.lower())
 _RECORDS = sa.text(
     "SELECT level, evaluation, context_digest, case_json, case_matches FROM records"
@@ -189,8 +190,8 @@ def judge_replay(collector: WorldCollector, random: Random) -> list[str]:
 
 def _replay(engine: sa.Engine, collector: WorldCollector, messages: list[Message], now_ms: int) -> None:
     ingest = collector.new_ingest(engine)
-    for at in range(0, len(messages), MOST_IN_A_BATCH):
-        ingest.take(messages[at : at + MOST_IN_A_BATCH], max(now_ms, EPOCH_MS))
+    for at in range(0, len(messages), REPLAYED_AT_ONCE):
+        ingest.take(messages[at : at + REPLAYED_AT_ONCE], max(now_ms, EPOCH_MS))
 
 
 def _totals(engine: sa.Engine) -> dict[str, Any]:
