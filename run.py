@@ -24,7 +24,7 @@ REQUIREMENTS = ROOT / "tools" / "requirements"
 NEEDS_PYTHON = (3, 11)
 
 # what the tests need beside Python packages: program, Debian package
-PROGRAMS = {"curl": "curl", "mosquitto": "mosquitto", "chromium": "chromium", "tshark": "tshark"}
+PROGRAMS = {"curl": "curl", "mosquitto": "mosquitto", "chromium": "chromium", "tshark": "tshark", "initdb": "postgresql"}
 CHINESE_FONT = ("fc-list", ":lang=zh", "fonts-noto-cjk")
 
 USAGE = """用法 usage:
@@ -124,7 +124,7 @@ def show_progress(seen: int, total: int, what: str) -> None:
 
 def install_programs() -> None:
     """Install as root what the tests need beside Python; otherwise say which tests will be skipped without it."""
-    missing = [package for program, package in PROGRAMS.items() if not (shutil.which(program) or on_sbin(program))]
+    missing = [package for program, package in PROGRAMS.items() if not (shutil.which(program) or out_of_path(program))]
     listing, pattern, package = CHINESE_FONT
     if shutil.which(listing) is None:
         missing += ["fontconfig", package]
@@ -135,9 +135,9 @@ def install_programs() -> None:
         say(f"  sudo apt-get install {' '.join(missing)}")
 
 
-def on_sbin(program: str) -> bool:
+def out_of_path(program: str) -> bool:
     """Tell whether a server program is where an ordinary user's PATH does not look."""
-    return Path("/usr/sbin", program).exists()
+    return Path("/usr/sbin", program).exists() or any(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
 
 
 def demo(arguments: list[str]) -> int:

@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -26,6 +27,7 @@ from protocol.signing import KEY_BYTES
 PREFIX = "HCP_COLLECTOR_"
 _HALL = re.compile(r"[0-9]{6}/[A-Za-z0-9_-]{1,32}")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:([0-9]{1,5}|\*))?")
+_URL_IS = "a url is like postgresql://collector@db.example/ratings, or postgresql://collector@/ratings?host=/run/postgresql"
 PORT_FILE = "http-port"
 """In the data folder: the port that the pages are on, for those who ask a collector configured with port 0."""
 
@@ -35,6 +37,21 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 def _origin(value: str) -> str:
     if not _ORIGIN.fullmatch(value):
         raise ValueError("an origin is like http://127.0.0.1:8080, without a path")
+    return value
+
+
+def _postgresql(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        password = parts.password
+    except ValueError:
+        raise ValueError(_URL_IS) from None  # whatever it was may hold a password
+    if parts.scheme not in ("postgresql", "postgresql+psycopg") or not value.startswith(f"{parts.scheme}://"):
+        raise ValueError(_URL_IS)
+    if password is not None or "password" in parse_qs(parts.query, keep_blank_values=True):
+        raise ValueError("the password does not belong into the url: write it into a file and name that as password_file")
+    if not parts.path.strip("/"):
+        raise ValueError(f"which database? {_URL_IS}")
     return value
 
 
@@ -60,6 +77,17 @@ class MqttConfig(_Section):
     def uses_tls(self) -> bool:
         """True when the connection is to be encrypted."""
         return self.tls or self.ca_file is not None
+
+    def read_password(self) -> str | None:
+        """Return the password, or None when there is none; ConfigError when the file cannot be read."""
+        return None if self.password_file is None else _read(self.password_file).strip()
+
+
+class StoreConfig(_Section):
+    """Where the records are: in `data_dir`, or with `url` in a PostgreSQL database."""
+
+    url: Annotated[str, AfterValidator(_postgresql)] | None = None
+    password_file: Path | None = None
 
     def read_password(self) -> str | None:
         """Return the password, or None when there is none; ConfigError when the file cannot be read."""
@@ -96,6 +124,7 @@ class Config(BaseSettings):
 
     data_dir: Path
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    store: StoreConfig = Field(default_factory=StoreConfig)
     mqtt: MqttConfig = Field(default_factory=MqttConfig)
     halls: dict[str, HallConfig] = {}
     http: HttpConfig = Field(default_factory=HttpConfig)
@@ -192,9 +221,13 @@ def _read(path: Path) -> str:
 def _absolute(config: Config, base: Path) -> Config:
     mqtt = config.mqtt
     files = {name: getattr(mqtt, name) for name in ("password_file", "ca_file", "cert_file", "key_file")}
+    store = config.store
+    if store.password_file is not None:
+        store = store.model_copy(update={"password_file": base / store.password_file})
     return config.model_copy(
         update={
             "data_dir": base / config.data_dir,
+            "store": store,
             "mqtt": mqtt.model_copy(update={name: base / file for name, file in files.items() if file is not None}),
             "halls": {hall: HallConfig(key_file=base / section.key_file) for hall, section in config.halls.items()},
         }

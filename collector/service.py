@@ -24,7 +24,7 @@ from collector.ingest.mqtt import Broker
 from collector.ingest.pipeline import Pipeline
 from collector.pages.app import make_app
 from collector.pages.live import Live
-from collector.store.database import Database
+from collector.store.database import open_store
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Service:
         broker = Broker(config.mqtt, counters)
         listener = _listen(config.http.host, config.http.port)
         try:
-            database = Database(config.data_dir)
+            database = open_store(config)
         except BaseException:
             listener.close()
             raise

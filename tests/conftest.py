@@ -1,10 +1,15 @@
-"""What holds for every test: in CI nothing may be skipped, and long searches are longer only on request."""
+"""What holds for every test: in CI nothing may be skipped, long searches are longer only on request, one PostgreSQL for all."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
+
+from collector.store.postgresql import PostgresDatabase
+from simulator.postgresql import Cluster, programs
+from tests.databases import Opened, emptied, new_database, open_sqlite, running_cluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,3 +22,28 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped") and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server."""
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with running_cluster() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def postgresql(cluster: Cluster) -> Iterator[PostgresDatabase]:
+    """The collector's database on that server, for tests that empty it first."""
+    database = PostgresDatabase(new_database(cluster), None)
+    yield database
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> Iterator[Opened]:
+    """The collector's database, empty, of each kind in turn."""
+    opened = open_sqlite() if request.param == "sqlite" else emptied(request.getfixturevalue("postgresql"))
+    yield opened
+    opened.close()

@@ -19,13 +19,12 @@ from collector.ingest.core import Ingest, Taken
 from collector.ingest.counters import Counters
 from collector.ingest.mqtt import Broker, Delivery
 from collector.ingest.notices import Notices
+from collector.store.trouble import is_about_the_data, sentence
 
 log = logging.getLogger(__name__)
 
 BATCH = 1000
 RETRY_MIN_S, RETRY_MAX_S = 0.2, 10.0
-_ABOUT_THE_DATA = (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError)
-"""Refusals that trying again cannot change; all others (disk full, locked, damaged) are about the database."""
 
 
 def now_ms() -> int:
@@ -90,19 +89,22 @@ class Pipeline:
             self._broker.acknowledge(batch)
 
     def _store(self, batch: list[Delivery]) -> None:
-        wait_s = RETRY_MIN_S
+        wait_s, retried = RETRY_MIN_S, False
         while True:
             try:
                 taken = self._ingest.take([delivery.message for delivery in batch], now_ms())
                 break
             except sa.exc.DBAPIError as error:
-                if isinstance(error, _ABOUT_THE_DATA):
+                if is_about_the_data(error):
                     raise
                 self._counters.one("store_retries")
-                log.error("数据库写入失败 the database refuses a write: %s; trying again in %.1f s", error.orig, wait_s)
+                log.error("%s; trying again in %.1f s", sentence(error), wait_s)
                 if self._stopping.wait(wait_s):
                     return
                 wait_s = min(wait_s * 2, RETRY_MAX_S)
+                retried = True
+        if retried:
+            log.info("数据库已恢复 the database takes writes again")
         self._broker.acknowledge(batch)
         self._broker.publish(taken.publish)
         self._counters.add(taken.counts)

@@ -10,8 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 from fastapi import FastAPI, Header, HTTPException, Query, Request, Response
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.types import ASGIApp
 
@@ -20,6 +21,7 @@ from collector.pages import events
 from collector.pages.guard import Guard
 from collector.pages.live import Cursor, Live
 from collector.store import ratings
+from collector.store.trouble import sentence
 from protocol.levels import Level
 
 _HERE = Path(__file__).parent
@@ -41,6 +43,11 @@ def make_app(live: Live, http: HttpConfig) -> ASGIApp:
     # the interactive documentation would load its scripts from elsewhere
     app = FastAPI(title="好差评归集 Collector", version="1", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     page = _page()
+
+    @app.exception_handler(sa.exc.DBAPIError)
+    def unavailable(_request: Request, error: sa.exc.DBAPIError) -> JSONResponse:
+        """Say that the database is away; the records wait at the broker and the windows."""
+        return JSONResponse({"detail": sentence(error)}, 503, headers={"retry-after": "10"})
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def live_page(embed: bool = False) -> str:

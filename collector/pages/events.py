@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
+import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
 
 from collector.pages.live import SUMMARY_EVERY_S, Cursor, Live
@@ -42,6 +43,8 @@ async def stream(live: Live, cursor: Cursor | None) -> AsyncIterator[str]:
                 for event in events:
                     yield _text(event.name, event.data, event.cursor)
                 await asyncio.sleep(0 if live.closed else SUMMARY_EVERY_S)
+    except sa.exc.DBAPIError:
+        return  # the database is away, which the pipeline says; the browser comes back by itself
     finally:
         live.unwatch(watch)
 

@@ -16,9 +16,10 @@ from collector.store.tables import positions, windows
 
 def windows_now(connection: sa.Connection) -> list[dict[str, Any]]:
     """Return every window ever heard, by place."""
-    order = (windows.c.area, windows.c.hall, windows.c.window)
     shown = []
-    for row in connection.execute(sa.select(windows).order_by(*order)).mappings():
+    # sorted here: a database server has an alphabet of its own
+    rows = connection.execute(sa.select(windows)).mappings()
+    for row in sorted(rows, key=lambda row: (row["area"], row["hall"], row["window"])):
         item = dict(row)
         for hidden in ("previous_session", "session"):
             item.pop(hidden)
@@ -35,7 +36,7 @@ def devices_now(connection: sa.Connection) -> list[dict[str, Any]]:
     newest = sa.select(positions.c.device, sa.func.max(positions.c.journal).label("journal")).group_by(positions.c.device)
     newest_of = newest.subquery()
     same = sa.and_(positions.c.device == newest_of.c.device, positions.c.journal == newest_of.c.journal)
-    query = sa.select(positions).join(newest_of, same).order_by(positions.c.device)
+    query = sa.select(positions).join(newest_of, same)
     missing: dict[str, int] = {}
     for gap in ratings.gaps(connection):
         missing[gap.device] = missing.get(gap.device, 0) + 1
@@ -48,7 +49,7 @@ def devices_now(connection: sa.Connection) -> list[dict[str, Any]]:
             "heard_ms": row["heard_ms"],
             "gaps": missing.get(row["device"], 0),
         }
-        for row in connection.execute(query).mappings()
+        for row in sorted(connection.execute(query).mappings(), key=lambda row: row["device"])
     ]
 
 

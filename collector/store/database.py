@@ -1,25 +1,49 @@
 """Opening the database: one writer, any number of readers, the newest schema.
 
-SQLite runs in WAL with synchronous=FULL, so that a commit is on disk before a message is acknowledged. The writer begins with
-BEGIN IMMEDIATE: a transaction that reads first and upgrades later is refused at once when another has written. Readers are
-read-only connections and never wait. A lock file keeps a second collector off the same file.
+Embedded it is SQLite, unless the configuration names a PostgreSQL server (store/postgresql). SQLite runs in WAL with
+synchronous=FULL, so that a commit is on disk before a message is acknowledged. The writer begins with BEGIN IMMEDIATE: a
+transaction that reads first and upgrades later is refused at once when another has written. Readers are read-only connections
+and never wait. A lock file keeps a second collector off the same file.
 Called by service (for ever) and by tests.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config as AlembicConfig
 from filelock import FileLock, Timeout
 
+from collector.config import Config
 from collector.errors import StoreError
+from collector.store.migrate import migrate
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_MS = 5000
+
+
+class Store(Protocol):
+    """An open database of whichever kind."""
+
+    writer: sa.Engine
+    reader: sa.Engine
+
+    def close(self) -> None:
+        """Close every connection and let the next collector in; safe to repeat."""
+
+
+def open_store(config: Config) -> Store:
+    """Open the database that is configured; StoreError says what is in the way."""
+    if config.store.url is None:
+        return Database(config.data_dir)
+    _make_folder(config.data_dir)  # for what is not in the database
+    try:
+        from collector.store.postgresql import PostgresDatabase
+    except ImportError as error:
+        raise StoreError(
+            f"缺少数据库驱动 no driver for PostgreSQL ({error}): pip install 'haochaping[collector,postgresql]'"
+        ) from error
+    return PostgresDatabase(config.store.url, config.store.read_password())
 
 
 class Database:
@@ -27,10 +51,7 @@ class Database:
 
     def __init__(self, data_dir: Path) -> None:
         self.path = data_dir / "collector.db"
-        try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"数据目录无法建立 cannot create the data directory {data_dir}: {error}") from error
+        _make_folder(data_dir)
         self._lock = FileLock(data_dir / "collector.lock", thread_local=False)
         try:
             self._lock.acquire(timeout=0)
@@ -65,14 +86,11 @@ def memory_database() -> sa.Engine:
     return engine
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Bring the schema to the newest step, in one transaction."""
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+def _make_folder(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"数据目录无法建立 cannot create the data directory {data_dir}: {error}") from error
 
 
 def _engine(path: Path, begin: str, *, query_only: bool) -> sa.Engine:

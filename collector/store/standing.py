@@ -47,11 +47,11 @@ def note_evidence(connection: sa.Connection, item: Evidence, now_ms: int) -> boo
     row: dict[str, Any] = {
         "fingerprint": item.fingerprint,
         "kind": item.kind.value,
-        "topic": item.topic[:256],
+        "topic": _text(item.topic)[:256],
         "place": place,
         "device": item.device,
         "seq": item.seq,
-        "text": item.text[:500],
+        "text": _text(item.text)[:500],
         "payload": item.payload,
         "first_ms": now_ms,
         "last_ms": now_ms,
@@ -64,6 +64,11 @@ def note_evidence(connection: sa.Connection, item: Evidence, now_ms: int) -> boo
             return False
     connection.execute(sa.insert(evidence).values(row))
     return True
+
+
+def _text(said: str) -> str:
+    """Return somebody's words without zeros, which PostgreSQL cannot store in a text."""
+    return said.replace("\x00", "\ufffd")
 
 
 def _digest(text: str) -> str:
@@ -109,6 +114,7 @@ _WINDOW = Prepared(sa.select(windows).where(_HERE))
 def save_window(connection: sa.Connection, place: Window, values: dict[str, Any], *, new: bool) -> None:
     """Write some columns of a window's row; a new row needs them all but the numbers."""
     key = {"area": place.area, "hall": place.hall, "window": place.window}
+    values = {name: _text(value) if isinstance(value, str) else value for name, value in values.items()}
     if new:
         connection.execute(sa.insert(windows).values(key | values))
     else:

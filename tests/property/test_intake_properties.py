@@ -1,7 +1,8 @@
-"""Any order, any repetition, any cutting into batches: the same table, the same last receipt, no receipt too far."""
+"""Any order, any repetition, any cutting into batches, either database: the same table and receipts, no receipt too far."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,11 +11,14 @@ from hypothesis import strategies as st
 
 from collector.ingest.core import Ingest, Message
 from collector.ingest.links import Span, missing
+from collector.store import condition
 from collector.store.database import memory_database
-from collector.store.tables import evidence, positions, records
-from protocol.payloads import ReceiptPayload
+from collector.store.postgresql import PostgresDatabase
+from collector.store.tables import evidence, positions, records, windows
+from protocol.payloads import ReceiptPayload, State
 from protocol.record import SEQ_SPAN, Kind, Record, RecordFlag
-from tests.chains import EPOCH_MS, HALL_KEY, PaperDevice
+from protocol.topics import Up
+from tests.chains import EPOCH_MS, HALL_KEY, OTHER_KEY, WINDOW, PaperDevice
 
 ENGINE = memory_database()
 DERIVED = [column for column in records.c if column.name not in ("arrival", "received_ms")]
@@ -48,11 +52,11 @@ def chains(draw: st.DrawFn) -> tuple[PaperDevice, list[Record]]:
     return device, kept
 
 
-def fresh() -> Ingest:
-    with ENGINE.begin() as connection:
-        for table in (records, evidence, positions):
+def fresh(engine: sa.Engine = ENGINE) -> Ingest:
+    with engine.begin() as connection:
+        for table in (records, evidence, positions, windows):
             connection.execute(sa.delete(table))
-    return Ingest(ENGINE, {"533103/dating": HALL_KEY})
+    return Ingest(engine, {"533103/dating": HALL_KEY})
 
 
 def tables() -> tuple[list[Any], list[Any], list[Any]]:
@@ -95,3 +99,44 @@ def test_order_repetition_and_batches_change_nothing(life: tuple[PaperDevice, li
             assert uncovered == [], f"a receipt for everything before {receipt.next_seq} covers what is not stored"
             assert receipt.next_seq - 1 in here
     assert tables() == expected
+
+
+def everything(engine: sa.Engine) -> dict[str, list[Any]]:
+    """Every row of every table, and the numbers that people see; evidence by its order, not by its number."""
+    found: dict[str, list[Any]] = {}
+    with engine.connect() as connection:
+        for table in (records, evidence, positions, windows):
+            columns = [column for column in table.c if column is not evidence.c.id]
+            rows = connection.execute(sa.select(*columns).order_by(*table.primary_key.columns)).mappings()
+            found[table.name] = [
+                {name: bytes(v) if isinstance(v, memoryview) else v for name, v in row.items()} for row in rows
+            ]
+        found["summary"] = [condition.summary(connection)]
+    return found
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(life=chains(), data=st.data())
+def test_sqlite_and_postgresql_hold_the_same_to_the_byte(
+    postgresql: PostgresDatabase, life: tuple[PaperDevice, list[Record]], data: st.DataObject
+) -> None:
+    device, kept = life
+    forger = PaperDevice(hall_key=OTHER_KEY)
+    pool = [Message(*device.message(record)) for record in [*kept, *kept[:3]]]
+    pool += [Message(*forger.message(record)) for record in forger.write_many(2)]
+    for word in data.draw(st.lists(words, max_size=3)):
+        state = State(session="0" * 32, online=True, since_ms=data.draw(st.integers(0, (1 << 63) - 1)), agent=word)
+        pool += [Message(WINDOW.up(Up.STATE), state.to_json()), Message(f"hcp/v1/{word}", b"{}")]
+        pool.append(Message(WINDOW.up(Up.RECORD), json.dumps({word: word}).encode()))
+    shuffled = data.draw(st.permutations(pool))
+    ours, theirs = fresh(), fresh(postgresql.writer)
+    at_ms = EPOCH_MS
+    while shuffled:
+        size = data.draw(st.integers(1, len(shuffled)))
+        batch, shuffled = shuffled[:size], shuffled[size:]
+        at_ms += 1
+        assert ours.take(batch, at_ms) == theirs.take(batch, at_ms)
+    assert everything(ENGINE) == everything(postgresql.reader)

@@ -48,14 +48,26 @@ def test_a_file_saved_by_notepad_is_read(tmp_path: Path) -> None:
         (GOOD + '[mqtt]\nprotocol = "4"\n', r"mqtt\.protocol: "),
         (GOOD + '[http]\nembed_origins = ["javascript:x"]\n', r"http\.embed_origins\.0: .*an origin is like"),
         (GOOD + '[http]\nhost = "0.0.0.0"\n', r"http: .*host_names"),
+        (GOOD + '[store]\nurl = "sqlite:///x"\n', r"store\.url: .*a url is like postgresql://"),
+        (GOOD + '[store]\nurl = "postgresql://a@b/"\n', r"store\.url: .*which database\?"),
+        (GOOD + '[store]\nurl = "postgresql://a:s3cret@b/c"\n', r"store\.url: .*password_file"),
+        (GOOD + '[store]\nurl = "postgresql://a@b/c?password=s3cret"\n', r"store\.url: .*password_file"),
         ('data_dir="d"\n[halls."dating"]\nkey_file="k"\n', r"a hall is area/hall"),
         ('data_dir = "x\n', r"cannot read .*collector\.toml"),
         ("[mqtt]\nport = 1\n", r"data_dir: .*missing"),
     ],
 )
 def test_a_mistake_is_named_by_its_path(tmp_path: Path, text: str, sentence: str) -> None:
-    with pytest.raises(ConfigError, match=sentence):
+    with pytest.raises(ConfigError, match=sentence) as refused:
         load(written(tmp_path, text))
+    assert "s3cret" not in str(refused.value)
+
+
+def test_the_password_of_the_store_stays_in_its_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("s3cret\n")
+    config = load(written(tmp_path, GOOD + '[store]\nurl = "postgresql://a@/c?host=/run"\npassword_file = "password"\n'))
+    assert config.store.read_password() == "s3cret"
+    assert "s3cret" not in repr(config)
 
 
 def test_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

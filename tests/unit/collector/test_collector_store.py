@@ -14,20 +14,19 @@ from collector.ingest.links import missing
 from collector.ingest.notices import LINES_A_MINUTE, MINUTE_MS, QUIET_MS, Notices
 from collector.ingest.windows import SILENT_MS, take_health, take_state
 from collector.store import standing
-from collector.store.database import Database, memory_database
+from collector.store.database import Database
 from collector.store.tables import evidence, metadata, windows
 from protocol.payloads import Health, State
 from tests.chains import WINDOW
+from tests.databases import Opened
 
 OLD, NOW, NEXT = "a" * 32, "b" * 32, "c" * 32
 
 
 @pytest.fixture
-def connection() -> Iterator[sa.Connection]:
-    engine = memory_database()
-    with engine.begin() as opened:
+def connection(store: Opened) -> Iterator[sa.Connection]:
+    with store.writer.begin() as opened:
         yield opened
-    engine.dispose()
 
 
 def test_the_migrations_make_exactly_the_tables(connection: sa.Connection) -> None:

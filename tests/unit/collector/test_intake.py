@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from collector.ingest.core import Ingest, Message, Taken
 from collector.store import ratings
-from collector.store.database import memory_database
 from collector.store.tables import evidence, positions, records
 from protocol.messages import Receipt
 from protocol.payloads import Case, ReceiptPayload, Reckoned, RecordEvent
@@ -18,15 +17,16 @@ from protocol.record import SEQ_SPAN, Kind, Record, RecordFlag
 from protocol.signing import receipt_is_genuine
 from protocol.topics import Down, Up, Window
 from tests.chains import CASE, EPOCH_MS, EVALUATION, HALL_KEY, OTHER_KEY, WINDOW, PaperDevice
+from tests.databases import Opened
 
 HOUR_MS = 3_600_000
 
 
 class Bench:
-    """A collector in memory, fed by hand."""
+    """A collector over an empty database, fed by hand."""
 
-    def __init__(self) -> None:
-        self.engine = memory_database()
+    def __init__(self, store: Opened) -> None:
+        self.engine = store.writer
         self.ingest = Ingest(self.engine, {"533103/dating": HALL_KEY})
         self.now_ms = EPOCH_MS + HOUR_MS
 
@@ -71,10 +71,8 @@ def receipt(taken: Taken, device: PaperDevice) -> int | None:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench()
-    yield made
-    made.engine.dispose()
+def bench(store: Opened) -> Bench:
+    return Bench(store)
 
 
 def test_a_whole_chain_is_stored_and_receipted(bench: Bench) -> None:
@@ -333,8 +331,8 @@ def test_positions_never_go_back(bench: Bench) -> None:
         assert connection.execute(sa.select(positions.c.next_seq)).scalar_one() == 5
 
 
-def test_the_agents_reckoning_is_kept_beside_what_the_device_signed() -> None:
-    bench, device = Bench(), PaperDevice()
+def test_the_agents_reckoning_is_kept_beside_what_the_device_signed(bench: Bench) -> None:
+    device = PaperDevice()
     first, second = device.write_many(2)
     reckoned = Reckoned(at_ms=EPOCH_MS + 5, uncertainty_ms=12, quality="fitted", clock_jumped=True)
     payloads = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,19 @@ from collector.pages import events
 from collector.pages import live as live_module
 from collector.pages.app import make_app
 from collector.pages.live import Cursor, Live
-from collector.store.database import memory_database
 from protocol.payloads import Health, State
 from protocol.record import Kind, Record, RecordFlag
 from protocol.topics import Up
 from tests.chains import CASE, EPOCH_MS, EVALUATION, HALL_KEY, OTHER_KEY, WINDOW, PaperDevice
+from tests.databases import Opened
 
 
 class Site:
-    """The pages over a store in memory."""
+    """The pages over an empty store."""
 
-    def __init__(self, http: HttpConfig | None = None) -> None:
-        self.engine = memory_database()
-        self.ingest = Ingest(self.engine, {"533103/dating": HALL_KEY})
-        self.live = Live(self.engine, Counters(), lambda: True)
+    def __init__(self, store: Opened, http: HttpConfig | None = None) -> None:
+        self.ingest = Ingest(store.writer, {"533103/dating": HALL_KEY})
+        self.live = Live(store.reader, Counters(), lambda: True)
         self.app = make_app(self.live, http or HttpConfig())
 
     def take(self, device: PaperDevice, *written: Record, **more: Any) -> None:
@@ -50,10 +49,8 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    made = Site()
-    yield made
-    made.engine.dispose()
+def site(store: Opened) -> Site:
+    return Site(store)
 
 
 def test_the_summary_counts_levels_and_what_waits(site: Site) -> None:
@@ -113,11 +110,10 @@ def test_every_answer_forbids_foreign_content_and_frames(site: Site, path: str) 
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_configured_origins_may_embed_the_page() -> None:
-    site = Site(HttpConfig(embed_origins=["http://127.0.0.1:*", "https://hall.example"]))
+def test_configured_origins_may_embed_the_page(store: Opened) -> None:
+    site = Site(store, HttpConfig(embed_origins=["http://127.0.0.1:*", "https://hall.example"]))
     policy = site.get("/?embed=1").headers["content-security-policy"]
     assert policy.endswith("frame-ancestors http://127.0.0.1:* https://hall.example")
-    site.engine.dispose()
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8700", "127.0.0.1.evil.example", "", "[::2]:80", "localhost:x"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import sqlalchemy as sa
@@ -13,8 +13,8 @@ from collector.ingest.core import Ingest, Message, Taken
 from collector.ingest.counters import Counters
 from collector.ingest.mqtt import Broker, Delivery
 from collector.ingest.pipeline import BATCH, Pipeline
-from collector.store.database import memory_database
 from tests.chains import HALL_KEY, OTHER_KEY, PaperDevice
+from tests.databases import Opened
 
 WAIT_S = 10.0
 
@@ -58,10 +58,8 @@ class FailingIngest(Ingest):
 
 
 @pytest.fixture
-def engine() -> Iterator[sa.Engine]:
-    made = memory_database()
-    yield made
-    made.dispose()
+def engine(store: Opened) -> sa.Engine:
+    return store.writer
 
 
 def test_while_the_database_refuses_nothing_is_acknowledged_and_then_all(
