@@ -191,7 +191,7 @@ class Link:
             return
         self.talking = True
         self._heard = now
-        self._trip_ms = 0
+        self._trip_ms = self._top_seq = 0
         self._window = min(max(window, 1), _MOST_WINDOW)
         end = self._handler.hello_answer(self.payload(), version, session)
         self.write(now, wire.HELLO_ANSWER, correlation, end)
@@ -215,7 +215,9 @@ class Link:
 
     def _start(self, now: int, next_seq: int) -> None:
         journal = self._journal
-        self._ack_seq = self._send_seq = self._top_seq = min(max(next_seq, journal.oldest_seq), journal.next_seq)
+        self._ack_seq = self._send_seq = min(max(next_seq, journal.oldest_seq), journal.next_seq)
+        # a start that was repeated for want of an answer comes after records that the host has had: its ack is for those
+        self._top_seq = max(self._top_seq, self._send_seq)
         self._started = True
         self._retry_ms = RETRY_FIRST_MS
         self._timed_seq = 0

@@ -289,6 +289,31 @@ def test_an_ack_that_comes_after_going_back_is_taken() -> None:
     assert heard_seqs(host.listen(3000)) == []
 
 
+def test_a_start_repeated_for_want_of_an_answer_does_not_make_acks_unbelievable() -> None:
+    """The host has had twenty records when its first start comes once more: its ack is beyond all that is sent again."""
+    device = with_records(20)
+    host = Host(device).join()
+    host.listen(200)
+    host.acknowledges = False
+    assert heard_seqs(host.start(ms=20))
+    host.send(Ack(next_seq=22))
+    host.listen(50)
+    assert host.status().ack_seq == 22
+    assert heard_seqs(host.listen(3000)) == []
+
+
+def test_a_new_hello_makes_acks_for_what_was_sent_before_it_unbelievable_again() -> None:
+    device = with_records(20)
+    host = Host(device).join()
+    host.listen(200)
+    host.acknowledges = False
+    host.hello(window=4)
+    host.start(ms=20)
+    host.send(Ack(next_seq=22))
+    host.listen(50)
+    assert host.status().ack_seq == 1
+
+
 def test_start_again_goes_back_and_too_far_is_brought_back() -> None:
     device = with_records(5)
     host = Host(device).join()
