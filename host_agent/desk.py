@@ -104,6 +104,8 @@ class Desk:
         )
 
         def answered(answer: Answered, then: Instant) -> None:
+            if evaluation.id not in self._opening:
+                return  # failed with its signing in already
             self._opening.discard(evaluation.id)
             current = self._unfinished.get(evaluation.id)
             if current is None:  # its record came before the answer
@@ -118,14 +120,14 @@ class Desk:
         def signed_in(answer: Answered, then: Instant) -> None:
             if _is_done(answer):
                 self.staff = serves
-                self._ask(message, answered, then)
             else:
+                self._attachment.withdraw(opening)
+                self._asked.pop(opening, None)
                 answered(answer, then)
 
         if serves is not None and serves != self.staff:
             self._ask(SignIn(staff=serves), signed_in, now)
-        else:
-            self._ask(message, answered, now)
+        opening = self._ask(message, answered, now)  # right behind it: nobody else signs in between
         return future
 
     def cancel(self, evaluation_id: str, now: Instant) -> Future[Evaluation]:
@@ -273,8 +275,10 @@ class Desk:
             why = self._attachment.trouble or "正在连接 connecting"
             raise RequestError(503, "no_device", f"评价器未连接 no device at this window: {why}")
 
-    def _ask(self, message: Message, answered: Callable[[Answered, Instant], None], now: Instant) -> None:
-        self._asked[self._attachment.request(message, now)] = answered
+    def _ask(self, message: Message, answered: Callable[[Answered, Instant], None], now: Instant) -> int:
+        number = self._attachment.request(message, now)
+        self._asked[number] = answered
+        return number
 
     def _simple(self, message: Message, done: Callable[[], None], now: Instant) -> Future[None]:
         self._must_be_talking()

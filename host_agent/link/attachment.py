@@ -113,6 +113,11 @@ class Attachment:
         assert self.conversation is not None, "ask is_talking first"  # noqa: S101  # a programming error, not input
         return self.conversation.request(message, now)
 
+    def withdraw(self, correlation: int) -> None:
+        """Forget a request that has not been sent yet."""
+        if self.conversation is not None:
+            self.conversation.withdraw(correlation)
+
     def close(self) -> None:
         """Let go of the port, for good: one that is just being opened is closed as soon as it is open."""
         self._closed = True

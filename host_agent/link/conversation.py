@@ -8,6 +8,7 @@ A conversation lives as long as its port is open; after a silence it says hello 
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -19,6 +20,7 @@ from protocol.framing import Frame, FrameDecoder, encode_frame
 from protocol.generate.schema import schema_hash
 from protocol.messages import (
     Ack,
+    Cancel,
     Done,
     Error,
     ErrorCode,
@@ -26,7 +28,12 @@ from protocol.messages import (
     HelloAnswer,
     Log,
     Message,
+    Open,
+    Pause,
     RecordMessage,
+    Resume,
+    SignIn,
+    SignOut,
     Start,
     Status,
     Time,
@@ -44,6 +51,8 @@ REQUEST_RETRY_S = 1.0
 REQUEST_TRIES = 4
 WINDOW = 16
 CLOCK_UNCERTAINTY_MS = 1000
+ORDERED = (Open, Cancel, SignIn, SignOut, Pause, Resume)
+"""Requests of which each may undo the one before it: one at a time, or a repeated one would come after its successor."""
 MOST_SEQ = 0xFFFFFFFF
 _DEVICE_ID = re.compile(r"[A-Za-z0-9_-]{1,16}")
 
@@ -102,9 +111,11 @@ class Conversation:
         self._output = bytearray()
         self._correlation = 0
         self._pending: dict[int, _Pending] = {}
+        self._queued: deque[tuple[int, Message]] = deque()
+        """Requests that wait until the one before them is answered."""
         self._expected_seq = 0
         self._durable_seq = 0
-        self._heard_s = now.mono_s
+        self._heard_s = self._now_s = now.mono_s
         self._heartbeat_s = now.mono_s
         self._hello_wait_s = HELLO_FIRST_S
         self._hello_due_s = now.mono_s
@@ -116,7 +127,9 @@ class Conversation:
     # --- the caller's side -----------------------------------------------------------------------------------
 
     def take_output(self) -> bytes:
-        """Return the bytes to send, once."""
+        """Return the bytes to send, once. What was heard has been acted on by now: the next request may go."""
+        if self._queued and not self._has_ordered_pending():
+            self._ask(*self._queued.popleft(), self._now_s)
         out = bytes(self._output)
         self._output.clear()
         return out
@@ -148,12 +161,19 @@ class Conversation:
     def request(self, message: Message, now: Instant) -> int:
         """Send a request and repeat it until answered; the answer comes as Answered with the number returned here."""
         correlation = self._next_correlation()
-        self._pending[correlation] = _Pending(message, now.mono_s + REQUEST_RETRY_S)
-        self._send(message, correlation)
+        if isinstance(message, ORDERED) and self._has_ordered_pending():
+            self._queued.append((correlation, message))
+        else:
+            self._ask(correlation, message, now.mono_s)
         return correlation
+
+    def withdraw(self, correlation: int) -> None:
+        """Forget a request that still waits for the one before it; one that was sent is beyond recall."""
+        self._queued = deque(one for one in self._queued if one[0] != correlation)
 
     def tick(self, now: Instant) -> list[Event]:
         """Do what is due."""
+        self._now_s = now.mono_s
         if self.state in (*CALLING, LinkState.REFUSED):
             if now.mono_s >= self._hello_due_s:
                 self._say_hello(now)
@@ -166,6 +186,7 @@ class Conversation:
 
     def receive(self, data: bytes, now: Instant) -> list[Event]:
         """Take bytes from the line; return what they mean."""
+        self._now_s = now.mono_s
         events: list[Event] = []
         for item in self._decoder.feed(data):
             if isinstance(item, FrameError):
@@ -186,6 +207,13 @@ class Conversation:
         return events
 
     # --- inside ----------------------------------------------------------------------------------------------
+
+    def _ask(self, correlation: int, message: Message, now_s: float) -> None:
+        self._pending[correlation] = _Pending(message, now_s + REQUEST_RETRY_S)
+        self._send(message, correlation)
+
+    def _has_ordered_pending(self) -> bool:
+        return any(isinstance(pending.message, ORDERED) for pending in self._pending.values())
 
     def _take(self, frame: Frame, message: Message, now: Instant, events: list[Event]) -> None:
         if isinstance(message, HelloAnswer):
@@ -297,6 +325,7 @@ class Conversation:
     def _begin_again(self, now: Instant) -> Silent:
         self.counters.silences += 1
         self._pending.clear()
+        self._queued.clear()
         self._hello_wait_s = HELLO_FIRST_S
         self._say_hello(now)
         return Silent()

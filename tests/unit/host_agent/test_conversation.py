@@ -20,6 +20,7 @@ from protocol.messages import (
     Hello,
     Log,
     RecordMessage,
+    SignIn,
     SignOut,
     Start,
     StatusRequest,
@@ -240,8 +241,40 @@ def test_a_request_is_answered_once_by_done_or_error() -> None:
     second = line.conversation.request(SignOut(), at(0))
     assert line.say(Done(), first) == [Answered(first, None)]
     assert line.say(Done(), first) == []
+    line.read()  # now the second one goes
     assert line.say(error(ErrorCode.JOURNAL_FULL), second) == [Answered(second, ErrorCode.JOURNAL_FULL)]
     assert line.say(Done(), 999) == []
+
+
+def test_requests_that_undo_each_other_go_one_at_a_time_so_that_none_is_repeated_after_its_successor() -> None:
+    line = talking()
+    line.read()
+    conversation = line.conversation
+    first = conversation.request(SignIn(staff="1"), at(0))
+    second = conversation.request(SignIn(staff="2"), at(0))
+    third = conversation.request(SignOut(), at(0))
+    conversation.request(StatusRequest(), at(0))  # undoes nothing, waits for nothing
+    assert line.read() == [SignIn(staff="1"), StatusRequest()]
+    assert conversation.tick(at(1)) == []  # the answer was lost
+    assert line.read() == [SignIn(staff="1"), StatusRequest()]
+    line.say(Done(), first, at(1))
+    assert line.read() == [SignIn(staff="2")]
+    conversation.withdraw(third)
+    conversation.withdraw(second)  # too late
+    line.say(Done(), second, at(1))
+    assert line.read() == []
+
+
+def test_a_request_that_is_given_up_lets_the_next_one_go() -> None:
+    line = talking()
+    line.conversation.request(SignIn(staff="1"), at(0))
+    line.conversation.request(SignOut(), at(0))
+    for second in (1, 2, 3, 4):
+        line.say(status(), 0, at(second))
+        line.conversation.tick(at(second))
+    said = [message for message in line.read() if not isinstance(message, Time)]
+    assert said == [SignIn(staff="1")] * 4 + [SignOut()]
+    assert line.conversation.deadline_s() == 5.0
 
 
 def test_after_the_numbers_of_requests_have_gone_round_answers_still_arrive() -> None:

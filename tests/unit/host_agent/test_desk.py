@@ -37,6 +37,10 @@ class PaperAttachment:
         self.is_talking = True
         self.trouble: str | None = None
         self.asked: list[Message] = []
+        self.withdrawn: list[int] = []
+
+    def withdraw(self, number: int) -> None:
+        self.withdrawn.append(number)
 
     def request(self, message: Message, _now: Instant) -> int:
         self.asked.append(message)
@@ -179,10 +183,10 @@ def test_a_second_evaluation_supersedes_the_first_when_the_record_says_so(counte
 
 def test_who_is_named_is_signed_in_before_the_opening(counter: Counter) -> None:
     future = counter.open(staff="017")
-    assert counter.attachment.asked == [SignIn(staff="017")]
-    counter.answer()
-    assert isinstance(counter.attachment.asked[1], Open)
-    counter.answer()
+    assert [type(message) for message in counter.attachment.asked] == [SignIn, Open]  # nobody else comes in between
+    counter.answer(number=1)
+    assert not future.done()
+    counter.answer(number=2)
     assert now(future).staff == counter.staff() == "017"
     assert now_open(counter, staff="017").staff == "017"
     assert [type(message) for message in counter.attachment.asked] == [SignIn, Open, Open]
@@ -196,9 +200,18 @@ def now_open(counter: Counter, staff: str) -> Evaluation:
 
 def test_nothing_is_opened_under_the_wrong_name(counter: Counter) -> None:
     future = counter.open(staff="017")
-    counter.answer(ErrorCode.JOURNAL_FULL)
+    counter.answer(ErrorCode.JOURNAL_FULL, number=1)
     assert refusal(future).code == "journal_full"
-    assert [type(message) for message in counter.attachment.asked] == [SignIn]
+    assert counter.attachment.withdrawn == [2]
+    counter.answer(ErrorCode.JOURNAL_FULL, number=2)  # changes nothing any more
+    assert not counter.staff()
+
+
+def test_a_device_that_goes_away_during_a_signing_in_fails_the_opening_once(counter: Counter) -> None:
+    future = counter.open(staff="017")
+    counter.desk.disconnected(NOW)
+    assert refusal(future).status == 504
+    counter.answer(number=2)
     assert not counter.staff()
 
 
