@@ -16,6 +16,7 @@ from typing import Any
 from host_agent.agent import Agent
 from host_agent.config import Config, DeviceConfig, PlaceConfig
 from host_agent.desk import Desk
+from host_agent.errors import DamagedError
 from host_agent.instant import Instant
 from host_agent.surroundings import Surroundings
 from protocol.topics import Window
@@ -102,7 +103,8 @@ class WorldAgent:
         self.agent: Agent | None = None
         self.crashes: list[str] = []
         """Ends that nobody caused, but for a damaged database."""
-        self._is_damaged = False
+        self.is_damaged = False
+        """Somebody has written nonsense into the database: that may end the process, and be found later."""
         self.died: Callable[[], None] = lambda: None
         """Called when the process has died by itself."""
 
@@ -188,7 +190,7 @@ class WorldAgent:
             self.who, f"the disk is damaged at {at} of {len(content)}, {('cut', 'a page of zeros', 'nonsense')[how]}"
         )
         self.file.write_bytes(content)
-        self._is_damaged = True
+        self.is_damaged = True
 
     def set_disk_back(self) -> None:
         """Kill the process, restore its database from the backup made the last time, and back it up for the next."""
@@ -247,7 +249,7 @@ class WorldAgent:
 
     def _crashed(self, error: Exception) -> None:
         self._trace.note(self.who, f"ends with {error!r}")
-        if not (self._is_damaged and isinstance(error, sqlite3.Error)):
+        if not (self.is_damaged and isinstance(error, sqlite3.Error | DamagedError)):
             self.crashes.append(f"{self.who}: ended with {error!r}")
         self.died()
 

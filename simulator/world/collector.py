@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,24 @@ RETRY_S = 0.2
 MOST_IN_A_BATCH = 50
 FULL = 2
 """PRAGMA synchronous: a commit is on the disk when it returns."""
+
+
+@cache
+def _blank() -> bytes:
+    """Return the file of a database with the newest schema and nothing in it: making one takes longer than a small world."""
+    with tempfile.TemporaryDirectory(prefix="world-") as folder:
+        database = Database(Path(folder))
+        database.close()  # the last to close brings everything into the file
+        return database.path.read_bytes()
+
+
+def new_database(folder: Path) -> Database:
+    """Open the database in a folder; an empty one where there is none."""
+    file = folder / "collector.db"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(_blank())
+    return Database(folder)
 
 
 class WorldCollector:
@@ -58,7 +78,7 @@ class WorldCollector:
         """Start the process."""
         if self.database is not None:
             return
-        self.database = Database(self._folder)
+        self.database = new_database(self._folder)
         self._ingest = self.new_ingest(self.database.writer)
         pooled = self.database.writer.raw_connection()  # there is one, for ever
         self._driver = pooled.driver_connection

@@ -24,6 +24,8 @@ PAUSES_S = (0.001, 0.03, 0.06, 0.12, 0.25, 0.5)
 IDLE_S = 1.0
 TICKS = 1 << 30
 HELD_S = 0.05
+LINE_TAKES = 4096
+"""Bytes that a PC takes off the line between two steps."""
 
 
 class MemoryIdentity(Identity):
@@ -166,6 +168,7 @@ class WorldDevice:
     def _step(self) -> None:
         if self.device is None:
             return
+        self._board.line_takes = LINE_TAKES
         try:
             self.device.step(self._ticks())
         except PowerCut:

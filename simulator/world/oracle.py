@@ -7,6 +7,7 @@ thanked and not collected never is.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +17,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.ingest.core import Message
-from collector.store.database import memory_database
 from collector.store.ratings import level_counts
 from host_agent.evaluations import EvaluationState
 from protocol.levels import Level
 from protocol.payloads import Case
 from protocol.record import Kind
 from protocol.signing import context_digest
-from simulator.world.collector import WorldCollector
+from simulator.world.agent import WorldAgent
+from simulator.world.collector import WorldCollector, new_database
 from simulator.world.device import Press, WorldDevice
 from simulator.world.scheduler import EPOCH_MS
 
@@ -136,7 +137,7 @@ def _evidence(connection: sa.Connection, collector: WorldCollector) -> list[str]
     return wrong + missing
 
 
-def judge_agents(agents: Iterable[Any], collector: WorldCollector) -> list[str]:
+def judge_agents(agents: Iterable[WorldAgent], collector: WorldCollector) -> list[str]:
     """Compare what business systems are told with what is collected: rated is what has a rating, and nothing stays open."""
     wrong: list[str] = []
     assert collector.database is not None, "settle comes first"  # noqa: S101  # a programming error, not input
@@ -147,13 +148,23 @@ def judge_agents(agents: Iterable[Any], collector: WorldCollector) -> list[str]:
         if agent.agent is None:
             wrong.append(f"{agent.who} does not run")
             continue
-        rows = agent.agent._writer.connection.execute("SELECT id, state FROM evaluations").fetchall()
-        for evaluation, state in rows:
+        for evaluation, state in _evaluations(agent):
             if EvaluationState(state) is EvaluationState.RATED and evaluation not in rated:
                 wrong.append(f"{agent.who}: evaluation {evaluation[:8]} is said to be rated and is not")
             if not EvaluationState(state).is_final:
                 wrong.append(f"{agent.who}: evaluation {evaluation[:8]} is still {state}")
     return wrong
+
+
+def _evaluations(agent: WorldAgent) -> list[tuple[str, str]]:
+    """Return id and state of every evaluation; nothing where damage to the database has not been met by anybody yet."""
+    assert agent.agent is not None  # noqa: S101  # the caller has looked
+    try:
+        return agent.agent._writer.connection.execute("SELECT id, state FROM evaluations").fetchall()
+    except sqlite3.Error:
+        if agent.is_damaged:
+            return []
+        raise
 
 
 def judge_windows(connection: sa.Connection, posts: Iterable[tuple[str, str]]) -> list[str]:
@@ -173,17 +184,17 @@ def judge_replay(collector: WorldCollector, random: Random) -> list[str]:
     now_ms = collector.clock().utc_ms
     messages = list(collector.messages)
     random.shuffle(messages)
-    empty = memory_database()
+    empty = new_database(collector.database.path.parent / "again")
     try:
         before = _totals(collector.database.reader)
         _replay(collector.database.writer, collector, messages, now_ms)
         after = _totals(collector.database.reader)
-        _replay(empty, collector, messages, now_ms)
-        again = _totals(empty)
+        _replay(empty.writer, collector, messages, now_ms)
+        again = _totals(empty.reader)
     except sa.exc.DBAPIError as error:
         return [f"a replay fails: {error.orig}"]
     finally:
-        empty.dispose()
+        empty.close()
     wrong = [] if before == after else [f"after a replay: {_difference(before, after)}"]
     return wrong if again == before else [*wrong, f"in another order: {_difference(before, again)}"]
 
