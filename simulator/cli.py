@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import secrets
 import signal
@@ -154,6 +155,41 @@ def _seeds(text: str) -> Sequence[int]:
     if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
         raise typer.BadParameter("例如 for example 7, 1..20 或 or random:8", param_hint="--seeds")
     return range(int(first), int(last or first) + 1)
+
+
+@app.command()
+def chaos(
+    minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="故障时长 minutes with faults")] = 5.0,
+    seed: Annotated[int, typer.Option(help="随机种子 what is pressed and broken when; 默认随机 drawn when not given")] = -1,
+    broker: Annotated[str, typer.Option(help="消息服务器 nats 或 or mosquitto")] = "nats",
+    store: Annotated[str, typer.Option(help="数据库 sqlite 或 or postgresql")] = "sqlite",
+    windows: Annotated[int, typer.Option(min=1, max=20, help="窗口数 windows")] = 2,
+    faults: Annotated[str, typer.Option(help="只用这些故障 only these faults, with commas between")] = "",
+    report: Annotated[Path | None, typer.Option(help="网页报告 write a report to this HTML file")] = None,
+) -> None:
+    """真实进程 Break a hall of real processes in real time and see whether every thanked press is collected once.
+
+    Real MicroPython devices on pseudo-terminals, agents, broker, collector and database: killed, stopped, unplugged, cut off,
+    out of disk. Every two minutes all is put right, comes to rest, and is compared. Exit code 0 only if nothing is wrong;
+    otherwise the folder with all logs stays.
+    """
+    if not hasattr(signal, "SIGSTOP"):
+        raise ServiceFailed("仅限 Linux on Linux only: it stops processes with signals and needs pseudo-terminals")
+    from simulator.chaos.hall import BROKERS, STORES
+    from simulator.chaos.plan import KINDS
+    from simulator.chaos.run import Wish
+    from simulator.chaos.show import show
+
+    for value, known, option in ((broker, BROKERS, "--broker"), (store, STORES, "--store")):
+        if value not in known:
+            raise typer.BadParameter(f"{value}? {', '.join(known)}", param_hint=option)
+    kinds = [kind.strip() for kind in faults.split(",")] if faults else []
+    names = [kind.name for kind in KINDS]
+    unknown = [kind for kind in kinds if kind not in names]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]}? {', '.join(names)}", param_hint="--faults")
+    chosen = seed if seed >= 0 else random.SystemRandom().randrange(1 << 32)
+    raise typer.Exit(show(Wish(minutes * 60, chosen, broker, store, windows, kinds), report))
 
 
 def _keyboard(simulated: SimulatedDevice, stopping: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""Child processes of the demo: broker, collector, agent; started with a check, stopped in order, logs in files.
+"""Child processes of the demo and of chaos: broker, collector, agent; started with a check, stopped in order, logs in files.
 
 A child that does not come up ends the start with the last lines of its log. Children are in a session of their own, so that
 Ctrl-C reaches the demo alone, which then stops them one after the other.
@@ -6,13 +6,18 @@ Ctrl-C reaches the demo alone, which then stops them one after the other.
 
 from __future__ import annotations
 
+import contextlib
+import getpass
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import sysconfig
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,6 +89,12 @@ class Service:
             raise ServiceFailed(self._last_words())
         return line.split()[1]
 
+    def lines(self) -> Iterator[str]:
+        """Yield what the child says on standard output until it ends."""
+        stdout = self._process.stdout if self._process is not None else None
+        with contextlib.suppress(ValueError):  # closed under us
+            yield from stdout or ()
+
     def wait_for_port(self, port: int) -> None:
         """Wait until the child answers on a loopback port; ServiceFailed when it does not."""
         assert self._process is not None, "start comes first"  # noqa: S101  # a programming error, not input
@@ -102,16 +113,37 @@ class Service:
         """Tell whether the child lives."""
         return self._process is not None and self._process.poll() is None
 
+    def kill(self) -> None:
+        """End the child without a chance to write anything; safe to repeat."""
+        if self._process is not None:
+            self._process.kill()
+            self._gone()
+
+    def freeze(self) -> None:
+        """Stop the child where it is, as a machine that sleeps does; not on Windows."""
+        if sys.platform != "win32" and self.is_running():
+            os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen child go on."""
+        if sys.platform != "win32" and self.is_running():
+            os.kill(self.pid, signal.SIGCONT)
+
     def stop(self) -> None:
         """End the child politely, by force after a few seconds."""
         if self._process is None:
             return
+        self.thaw()
         self._process.terminate()
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+        self._gone()
+
+    def _gone(self) -> None:
+        assert self._process is not None, "start comes first"  # noqa: S101  # a programming error, not input
+        self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._process = None
@@ -143,6 +175,32 @@ def start_nats(folder: Path, port: int) -> Service:
         encoding="utf-8",
     )
     service = Service("broker", [nats_server(), "-c", str(config)], folder)
+    service.start()
+    service.wait_for_port(port)
+    return service
+
+
+def mosquitto() -> str | None:
+    """Return the path of Mosquitto, which Debian puts where an ordinary user's PATH does not look; None without one."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
+
+def start_mosquitto(folder: Path, port: int) -> Service:
+    """Start Mosquitto on a loopback port, its store below `folder`, saved every second."""
+    program = mosquitto()
+    if program is None:
+        raise ServiceFailed("缺少消息服务器 no mosquitto: apt-get install mosquitto")
+    store = folder / "mosquitto"
+    store.mkdir(exist_ok=True)
+    config = folder / "mosquitto.conf"
+    # started as root, it would change to a user that may not write here
+    user = "" if sys.platform == "win32" else f"user {getpass.getuser()}\n"
+    config.write_text(
+        f"listener {port} {HOST}\nallow_anonymous true\npersistence true\npersistence_location {store.as_posix()}/\n"
+        f"autosave_interval 1\nmax_queued_messages 0\n{user}",
+        encoding="utf-8",
+    )
+    service = Service("broker", [program, "-c", str(config)], folder)
     service.start()
     service.wait_for_port(port)
     return service

@@ -13,8 +13,9 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class AgentClient:
     """Calls the agent's local API the way a business system does."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, timeout_s: float = TIMEOUT_S) -> None:
         self._url = url
+        self._timeout_s = timeout_s
         self._token = token
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -22,7 +23,7 @@ class AgentClient:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         request = urllib.request.Request(self._url + path, data, headers, method=method)
-        with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
+        with _OPENER.open(request, timeout=self._timeout_s) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 

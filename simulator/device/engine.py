@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -106,8 +107,18 @@ class VmEngine:
         assert self._process.stdin  # noqa: S101  # it was asked for
         try:
             self._process.stdin.write(f"keys {mask}\n".encode())
-        except OSError:
-            return  # the power is off: nobody notices a finger
+        except (OSError, ValueError):
+            return  # the power is off, or goes at this moment: nobody notices a finger
+
+    def freeze(self) -> None:
+        """Let the device stand still where it is."""
+        if sys.platform != "win32":
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        if sys.platform != "win32":
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Cut the power: the process gets no chance to tidy up."""

@@ -16,11 +16,11 @@ from host_agent.uplink import delivery, mqtt
 from host_agent.uplink.mqtt import TAKEN_OVER, MqttLink
 from host_agent.uplink.mqtt import Broker as Address
 from host_agent.uplink.publisher import Publisher
+from simulator.chaos.proxy import Proxy
 from tests.agent_bench import DEVICE, hello_answer
 from tests.brokers import Broker, mosquitto_available, start_mosquitto, start_nats
 from tests.chains import WINDOW, PaperDevice
 from tests.hall import eventually
-from tests.proxy import Proxy
 
 pytestmark = pytest.mark.e2e
 

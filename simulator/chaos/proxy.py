@@ -2,9 +2,11 @@
 
 proxy = Proxy(broker.port)               # connect to proxy.port instead
 proxy.hang()                             # half-open: both ends keep their connection, nothing goes through any more
+proxy.heal()                             # new connections work again, those that hung stay dead
+proxy.resume()                           # and those that hung go on where they were
 proxy.cut()                              # every connection is reset
+proxy.refuse()                           # and new ones as well, until it is healed
 proxy.delay_s = 0.2                      # slow, both ways
-proxy.heal()                             # new connections work again
 proxy.close()
 """
 
@@ -31,6 +33,9 @@ class Proxy:
         self.delay_s = 0.0
         self.accepted = 0
         self._hanging = False
+        self._thawed = 0
+        """How often hanging connections were let go on."""
+        self._refusing = False
         self._closing = False
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -48,7 +53,17 @@ class Proxy:
 
     def heal(self) -> None:
         """Let new connections through; those that hang go on hanging."""
-        self._hanging = False
+        self._hanging = self._refusing = False
+
+    def resume(self) -> None:
+        """Let everything through again, also what has been waiting."""
+        self._thawed += 1
+        self.heal()
+
+    def refuse(self) -> None:
+        """Reset every connection, and each new one at once."""
+        self._refusing = True
+        self.cut()
 
     def cut(self) -> None:
         """Reset every connection."""
@@ -70,6 +85,9 @@ class Proxy:
                 near, _ = self._listener.accept()
             except OSError:
                 return
+            if self._refusing:
+                near.close()
+                continue
             self.accepted += 1
             threading.Thread(target=self._carry, args=(near,), name="proxied", daemon=True).start()
 
@@ -82,10 +100,12 @@ class Proxy:
                 return
             with self._lock:
                 self._open |= {near, far}
-            hangs = False
+            hangs, thawed = False, self._thawed
             with contextlib.suppress(OSError):
                 while not self._closing:
                     ready, _, _ = select.select([near, far], [], [], 0.05)
+                    if thawed != self._thawed:
+                        hangs, thawed = False, self._thawed
                     hangs = hangs or self._hanging
                     if hangs:
                         time.sleep(0.02)  # nothing is read: the sender's buffers fill, as with a peer that is gone
