@@ -1,0 +1,33 @@
+"""One target under the coverage-guided fuzzer, in a process of its own: libFuzzer ends the process when it is done.
+
+Called by tools/fuzz/__main__ with the target's name, perhaps a planted bug, then libFuzzer's own arguments.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]  # Linux only, and without type information
+
+_OURS = ["protocol", "firmware.evaluator", "host_agent", "collector"]
+
+
+def main(arguments: list[str]) -> None:
+    """Fuzz until libFuzzer ends the process."""
+    name, planted, *rest = arguments
+    with atheris.instrument_imports(include=_OURS, enable_loader_override=False):
+        from tools.fuzz.targets import TARGETS  # noqa: PLC0415  # instrumented while it is imported
+
+    logging.disable(logging.CRITICAL)
+    if planted != "-":
+        from tools.fuzz.planted import PLANTED  # noqa: PLC0415  # only where it is asked for
+
+        PLANTED[planted]()
+    check = TARGETS[name].make()
+    atheris.Setup([sys.argv[0], *rest], check)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
