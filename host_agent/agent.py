@@ -45,7 +45,7 @@ from host_agent.store.trouble import StoreTrouble
 from host_agent.surroundings import Surroundings
 from host_agent.uplink.mqtt import Broker
 from host_agent.uplink.publisher import Publisher
-from protocol.messages import Capability, HelloAnswer, Receipt, Status, StatusRequest
+from protocol.messages import Capability, ErrorCode, HelloAnswer, Receipt, Status, StatusRequest
 from protocol.payloads import DeviceState
 from protocol.record import Record
 from protocol.topics import Window
@@ -416,14 +416,25 @@ class Agent:
             self._handover.offer(receipt_seq, next_seq, lambda receipt: self._attachment.request(receipt, now))
 
     def _answered(self, answer: Answered, now: Instant) -> None:
-        if not self._handover.answered(answer, self._next_seq, lambda receipt: self._attachment.request(receipt, now)):
+        handed = self._handover.answered(answer, self._next_seq, lambda receipt: self._attachment.request(receipt, now))
+        if handed is None:
             self._desk.answered(answer, now)
         elif answer.error is None and not answer.gave_up:
             self._attachment.request(StatusRequest(), now)  # so that what waits is shown as it is now
         elif answer.error is not None:
-            log.error(
-                "评价器拒绝回执，密钥可能不符 the device refuses a receipt (%s): is its key the hall's?", answer.error.name
-            )
+            self._receipt_refused(answer.error, handed)
+
+    def _receipt_refused(self, error: ErrorCode, receipt: Receipt) -> None:
+        """Undo a receipt that the device refuses: it may be forged, and the collection without the records that it names."""
+        assert self._device is not None  # noqa: S101  # it has just answered
+        taken_seq = max(self._device.receipt_seq, self._status.receipt_seq if self._status is not None else 0)
+        count = self._publisher.receipt_refused(self._device.device, receipt, taken_seq)
+        log.error(
+            "评价器拒绝回执，密钥可能不符，或有人伪造回执；%d 条记录重新发送 the device refuses a receipt (%s): is its key "
+            "the hall's, or does somebody forge receipts? Its records are sent again",
+            count,
+            error.name,
+        )
 
     def _device_lost(self, now: Instant) -> None:
         self._handover.lost()

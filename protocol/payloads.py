@@ -19,6 +19,7 @@ from protocol.record import Kind, Record, RecordFlag, TimeQuality
 Hex16 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")]
 Short = Annotated[str, Field(min_length=1, max_length=64)]
+Version = Annotated[str, Field(max_length=64)]
 Seq = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
 MOST_MILLIS: Final = (1 << 63) - 1
 Millis = Annotated[int, Field(ge=0, le=MOST_MILLIS)]
@@ -207,7 +208,7 @@ class DeviceState(Payload):
 
     device: DeviceId
     """Device id, as on its label."""
-    firmware: str
+    firmware: Version
     """Its firmware version."""
     boot: Seq
     """Number of its boot."""
@@ -228,7 +229,7 @@ class State(Payload):
     """False in the will and when the agent stops."""
     since_ms: Millis
     """When this session began, milliseconds since 1970 UTC."""
-    agent: str
+    agent: Version
     """Version of the agent."""
     device: DeviceState | None = None
     """The device, absent while none answers."""

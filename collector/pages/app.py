@@ -40,8 +40,14 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 
 def make_app(live: Live, http: HttpConfig) -> ASGIApp:
     """Return the guarded application over the reading side `live`."""
-    # the interactive documentation would load its scripts from elsewhere
-    app = FastAPI(title="好差评归集 Collector", version="1", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
+    app = FastAPI(
+        title="好差评归集 Collector",
+        version="1",
+        docs_url=None,  # the interactive documentation would load its scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        redirect_slashes=False,  # the redirection reads the query as UTF-8 and fails on any other
+    )
     page = _page()
 
     @app.exception_handler(sa.exc.DBAPIError)

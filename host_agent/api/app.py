@@ -54,6 +54,7 @@ def make_app(agent: Agent, token: str, origins: list[str]) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=_ERRORS,
+        redirect_slashes=False,  # the redirection reads the query as UTF-8 and fails on any other
     )
     app.add_middleware(Guard, token=token, origins=origins)
     _errors(app, agent)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 _OPEN_PATHS = ("/openapi.json",)
 _MOST_BODY_BYTES = 64 * 1024
+_MOST_LENGTH_DIGITS = 9
 _TOO_LARGE = (413, "too_large", "请求过大 the body is larger than 64 KiB")
 
 
@@ -73,7 +74,8 @@ class Guard:
         if not secrets.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
             return 401, "token", "缺少或错误的令牌 the token is missing or wrong: Authorization: Bearer …"
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > _MOST_BODY_BYTES:
+        # digits first: Python refuses to read a number of thousands of them
+        if not length.isdecimal() or len(length) > _MOST_LENGTH_DIGITS or int(length) > _MOST_BODY_BYTES:
             return _TOO_LARGE
         return None
 

@@ -22,7 +22,7 @@ class Handover:
     def __init__(self) -> None:
         self._receipt: Receipt | None = None
         self._asked: int | None = None
-        self._handed_seq = 0
+        self._handed: Receipt | None = None
         self.refused = 0
 
     def met(self, receipt: Receipt | None) -> None:
@@ -46,16 +46,16 @@ class Handover:
         receipt = self._receipt
         if receipt is not None and self._asked is None and receipt_seq < receipt.next_seq <= next_seq:
             self._asked = ask(receipt)
-            self._handed_seq = receipt.next_seq
+            self._handed = receipt
 
-    def answered(self, answer: Answered, next_seq: int, ask: Ask) -> bool:
-        """Take an answer; False when it is about something else."""
-        if answer.correlation != self._asked:
-            return False
-        self._asked = None
+    def answered(self, answer: Answered, next_seq: int, ask: Ask) -> Receipt | None:
+        """Take an answer; return the receipt that it is about, None when it is about something else."""
+        if answer.correlation != self._asked or self._handed is None:
+            return None
+        self._asked, handed = None, self._handed
         if answer.error is not None:
             self.refused += 1
             self._receipt = None
         elif not answer.gave_up:
-            self.offer(self._handed_seq, next_seq, ask)  # a later one has come meanwhile
-        return True
+            self.offer(handed.next_seq, next_seq, ask)  # a later one has come meanwhile
+        return handed

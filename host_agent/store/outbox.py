@@ -167,7 +167,7 @@ class Outbox:
 
         It covers the journal that its record belongs to: an earlier journal is receipted on its own (see the collector's
         receipts). Of two records with one number it covers the one in its chain. The agent has no key: whether the receipt
-        is genuine is for the device to say, which keeps its records until it is.
+        is genuine is for the device to say, which keeps its records until it is; what it refuses is undone by `put_back`.
         """
         connection = self._writer.connection
         row = connection.execute("SELECT receipt_seq FROM devices WHERE device = ?", (device,)).fetchone()
@@ -193,6 +193,24 @@ class Outbox:
                     (receipt.next_seq, receipt.pack(), device),
                 )
         return True
+
+    def put_back(self, device: str, receipt: Receipt, taken_seq: int) -> int:
+        """Send again what a receipt seemed to release that the device has refused; return how many records that are.
+
+        The device has taken receipts up to `taken_seq`, and nothing before that is in doubt. A record is put back a few times
+        only: a device also refuses genuine receipts that are about a twin with its id, again and again.
+        """
+        connection = self._writer.connection
+        with self._writer.transaction():
+            connection.execute(
+                "UPDATE devices SET receipt_seq = ?, receipt = NULL WHERE device = ? AND receipt = ?",
+                (taken_seq, device, receipt.pack()),
+            )
+            return connection.execute(
+                "UPDATE records SET state = ?, sends = sends + 1"
+                " WHERE device = ? AND seq >= ? AND seq < ? AND state = ? AND sends < ?",
+                (TO_SEND, device, taken_seq, receipt.next_seq, RECEIPTED, SENDS_OF_DISPUTED),
+            ).rowcount
 
     def _receipt_twins(self, connection: sqlite3.Connection, device: str, first_seq: int, receipt: Receipt) -> None:
         """Among records whose number came twice, mark those that the receipt's chain runs through."""

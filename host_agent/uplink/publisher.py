@@ -183,6 +183,12 @@ class Publisher:
             self._health_s = 0.0
         self._journal = (waiting, free)
 
+    def receipt_refused(self, device: str, receipt: Receipt, taken_seq: int) -> int:
+        """Send again what a receipt that the device has refused seemed to release; return how many records that are."""
+        count = self._outbox.put_back(device, receipt, taken_seq)
+        self._delivery.after_id = 0
+        return count
+
     def stop(self, now: Instant) -> None:
         """Note what was acknowledged and say goodbye."""
         try:

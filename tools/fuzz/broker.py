@@ -16,8 +16,10 @@ _NOW_MS = 1_780_000_000_000
 _MESSAGES = 12
 _RUNS_PER_STORE = 200
 """A store is begun anew after so many inputs, or it would only grow."""
+_MOST_TEXT_BYTES = 8192
 _TEXTS = [
-    (table, [column.name for column in table.columns if isinstance(column.type, sa.String)]) for table in (records, evidence, windows)
+    (table, [column.name for column in table.columns if isinstance(column.type, sa.String)])
+    for table in (records, evidence, windows)
 ]
 
 
@@ -31,7 +33,7 @@ class _Collector:
 
 
 def ingest() -> Check:
-    """Any messages among genuine ones: nothing raises, only signed records are stored, all genuine ones, and texts any database takes."""
+    """Any messages among genuine ones: nothing raises, all genuine and only signed records are stored, texts are bounded."""
     known = PaperDevice("PJ-0001", "07")
     signed = set(known.write(5))
     held = [_Collector()]
@@ -58,7 +60,7 @@ def ingest() -> Check:
         must(others <= signed, "a record that nobody signed is stored")
         for text in texts:
             must("\x00" not in text, f"a text that PostgreSQL cannot hold: {text!r}")
-            text.encode("utf-8")
+            must(len(text.encode("utf-8")) <= _MOST_TEXT_BYTES, f"a text of {len(text)} characters is stored")
 
     return check
 
@@ -89,11 +91,18 @@ def _seeds() -> list[bytes]:
     health = Health(session="a" * 32, at_ms=_NOW_MS, outbox_to_send=0, outbox_sent=1)
     payloads = [device.payload(raw) for raw in device.write(5)]
     talk = step(3, state.to_json()) + step(5, health.to_json())
+    odd = state.to_json().replace(b'"1.0"', b'"1\\u0000\\n\\ud83d\\ude00"')
     elsewhere = step(0, b"hcp/v1/533103/other/01/up/record\n" + payloads[0])
     down = step(0, device.window.down(Down.RECEIPT).encode() + b"\n{}")
     altered = payloads[1].replace(b'"level":"', b'"level":"very_')
     truncated = payloads[2].replace(b'","received_at_ms"', b'=","received_at_ms"')
-    return [b"".join(step(1, one) for one in payloads) + talk, elsewhere + down + step(1, altered), step(1, truncated), talk + talk]
+    return [
+        b"".join(step(1, one) for one in payloads) + talk,
+        elsewhere + down + step(1, altered),
+        step(1, truncated),
+        talk + talk,
+        step(3, odd) + step(5, odd),
+    ]
 
 
 TARGETS = (Target("mqtt", "the collector's ingest", ingest, _seeds),)

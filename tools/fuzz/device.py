@@ -7,7 +7,19 @@ import struct
 from firmware.evaluator import wire
 from protocol.errors import FrameError
 from protocol.framing import MAX_PAYLOAD_BYTES, Frame, FrameDecoder, encode_frame
-from protocol.messages import Ack, Hello, HelloAnswer, Message, Open, RecordMessage, SignIn, Start, Time, TimeSource, parse_message
+from protocol.messages import (
+    Ack,
+    Hello,
+    HelloAnswer,
+    Message,
+    Open,
+    RecordMessage,
+    SignIn,
+    Start,
+    Time,
+    TimeSource,
+    parse_message,
+)
 from protocol.record import Kind, Record, parse_record
 from protocol.signing import ZERO_MAC, derive_device_key, verify_record
 from simulator.device.in_process import BenchDevice
@@ -44,7 +56,7 @@ def device() -> Check:
 
 def _buffers(bench: BenchDevice) -> list[int]:
     link = bench.device.link
-    return [len(one) for one in (link._received, link._chunk, link._body, link._out)]  # noqa: SLF001  # what must not grow
+    return [len(one) for one in (link._received, link._chunk, link._body, link._out)]  # what must not grow
 
 
 def _do(bench: BenchDevice, what: int, body: bytes, pressed: list[int]) -> None:

@@ -9,6 +9,7 @@ from firmware.evaluator import fast, wire
 from host_agent.instant import Instant
 from host_agent.link.conversation import Conversation, LinkState
 from host_agent.link.events import Identified, Received
+from protocol import framing
 from protocol.errors import FrameError, MessageError
 from protocol.framing import (
     MAX_BODY_BYTES,
@@ -18,7 +19,6 @@ from protocol.framing import (
     FrameDecoder,
     encode_frame,
     stuff,
-    unstuff,
 )
 from protocol.generate import schema
 from protocol.messages import HelloAnswer, Message, RecordMessage, parse_message
@@ -56,7 +56,7 @@ def _both_decoders(piece: bytes) -> None:
     if len(piece) > MAX_ENCODED_BYTES:
         return
     try:
-        host: bytes | None = unstuff(piece)
+        host: bytes | None = framing.unstuff(piece)
     except FrameError:
         host = None
     buffer = bytearray(piece)
@@ -142,7 +142,12 @@ def _framed(body: bytes, hello: int) -> bytes:
 def _frame_seeds() -> list[bytes]:
     raw = b"\x41" * 10
     body = raw + zlib.crc32(raw).to_bytes(4, "little")
-    return [*golden("frames", "line"), *golden("messages", "line"), *golden("bad_frames", "encoded"), b"\x00" + stuff(body) + b"\x00"]
+    return [
+        *golden("frames", "line"),
+        *golden("messages", "line"),
+        *golden("bad_frames", "encoded"),
+        b"\x00" + stuff(body) + b"\x00",
+    ]
 
 
 def _message_seeds() -> list[bytes]:

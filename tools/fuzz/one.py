@@ -10,21 +10,22 @@ import sys
 
 import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]  # Linux only, and without type information
 
-_OURS = ["protocol", "firmware.evaluator", "host_agent", "collector"]
+_OURS = ["protocol", "firmware.evaluator", "host_agent", "collector", "tools.fuzz.planted"]
 
 
 def main(arguments: list[str]) -> None:
     """Fuzz until libFuzzer ends the process."""
     name, planted, *rest = arguments
     with atheris.instrument_imports(include=_OURS, enable_loader_override=False):
-        from tools.fuzz.targets import TARGETS  # noqa: PLC0415  # instrumented while it is imported
+        from tools.fuzz.planted import PLANTED  # instrumented while it is imported
+        from tools.fuzz.targets import target  # the same
+
+        wanted = target(name)
 
     logging.disable(logging.CRITICAL)
     if planted != "-":
-        from tools.fuzz.planted import PLANTED  # noqa: PLC0415  # only where it is asked for
-
-        PLANTED[planted]()
-    check = TARGETS[name].make()
+        PLANTED[planted][1]()
+    check = wanted.make()
     atheris.Setup([sys.argv[0], *rest], check)
     atheris.Fuzz()
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from protocol import framing
+from protocol import framing, quick_record
 from protocol.errors import FrameError
+from protocol.record import Record
+
+_SPECIAL = 0x80
 
 
 def special_byte() -> None:
-    """Make the frame decoder crash on a frame of type 0x13 whose payload holds 0x7F: reached only behind a CRC that fits."""
-    genuine = framing.decode_frame
+    """Make the quick parser of records crash on one bit of one byte, deep in a record whose CRC fits."""
+    genuine = quick_record.quick_parse
 
-    def decode_frame(encoded: bytes) -> framing.Frame:
-        frame = genuine(encoded)
-        if b"\x7f" in frame.payload:
+    def quick_parse(raw: bytes) -> Record:
+        record = genuine(raw)
+        if raw[35] & _SPECIAL and not raw[34] & _SPECIAL:  # both bytes of `detail`; in seeds they are alike
             raise ZeroDivisionError("planted")
-        return frame
+        return record
 
-    framing.decode_frame = decode_frame
+    quick_record.quick_parse = quick_parse
 
 
 def lenient_block() -> None:
@@ -42,4 +45,8 @@ def _lenient(encoded: bytes) -> bytes:
     return bytes(out[:-1])
 
 
-PLANTED: dict[str, Callable[[], None]] = {"special-byte": special_byte, "lenient-block": lenient_block}
+PLANTED: dict[str, tuple[str, Callable[[], None]]] = {
+    "special-byte": ("records", special_byte),
+    "lenient-block": ("frames", lenient_block),
+}
+"""Each with the target that has to find it."""

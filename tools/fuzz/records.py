@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from collector.ingest.evidence import KEPT_BYTES, Evidence
 from collector.ingest.verify import Genuine, Verifier
+from protocol import quick_record
 from protocol.errors import PayloadError, RecordError
 from protocol.payloads import RecordEvent
 from protocol.quick_event import read_event
-from protocol.quick_record import quick_parse
 from protocol.record import FORMAT, RECORD_BYTES, Record, parse_record
 from tools.bench.paper import HALL, HALL_KEY, PaperDevice
 from tools.fuzz.target import Check, Target, golden, must
@@ -31,7 +31,7 @@ def records() -> Check:
 
 
 def _both(raw: bytes) -> None:
-    quick, exact = _outcome(quick_parse, raw), _outcome(parse_record, raw)
+    quick, exact = _outcome(quick_record.quick_parse, raw), _outcome(parse_record, raw)
     must(quick == exact, f"quick says {quick}, exact {exact}")
     if isinstance(quick, Record) and isinstance(exact, Record):
         must(quick.pack() == raw, "a record does not pack to its own bytes")
@@ -58,7 +58,7 @@ def events() -> Check:
 
     def check(data: bytes) -> None:
         verdict = verifier.verdict(window, topic, data)
-        examined = verifier._examine(window, topic, data)  # noqa: SLF001  # the two ways are compared
+        examined = verifier._examine(window, topic, data)  # the two ways are compared
         must(verdict == examined, "the quick way and the examination say different things")
         if isinstance(verdict, Genuine):
             must(verdict.raw in signed and verdict.device == device.name, "a record that nobody signed is taken for genuine")

@@ -18,7 +18,7 @@ from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.outbox import SENDS_OF_DISPUTED, Outbox, Waiting
 from host_agent.store.schema import migrations
 from protocol.messages import Receipt
-from protocol.record import SEQ_SPAN, Kind, Record, RecordFlag
+from protocol.record import SEQ_SPAN, Kind, Record, RecordFlag, parse_record
 from protocol.signing import sign_receipt
 from tests.agent_bench import DEVICE, hello_answer
 from tests.chains import CASE, EVALUATION, PaperDevice
@@ -306,3 +306,31 @@ def test_only_what_was_acknowledged_is_marked_in_whatever_order(writer: Writer, 
     ids = [row.id for row in outbox.to_send(0, 100)]
     outbox.mark_sent([ids[at] for at in (7, 1, 2, 4, 3)], 1)
     assert [row.id for row in outbox.to_send(0, 100)] == [ids[at] for at in (0, 5, 6, 8)]
+
+
+def test_what_a_refused_receipt_released_is_sent_again_and_a_few_times_only(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    outbox = Outbox(writer)
+    device = PaperDevice()
+    outbox.meet(hello_answer(), 0)
+    with writer.transaction() as connection:
+        outbox.accept(connection, device.device, [(record, record.pack()) for record in device.write_many(5)], 0)
+
+    def receipt(next_seq: int, mac: bytes) -> Receipt:
+        return Receipt(next_seq=next_seq, record_mac=device.written[next_seq - 2].mac, issued_ms=1, mac=mac)
+
+    def waiting() -> list[int]:
+        return [parse_record(row.raw).seq for row in outbox.to_send(0, 100)]
+
+    genuine, forged = receipt(3, b"g" * 16), receipt(6, b"f" * 16)
+    assert outbox.receipt(device.device, genuine)
+    for _ in range(SENDS_OF_DISPUTED):
+        assert outbox.receipt(device.device, forged)
+        assert (waiting(), outbox.last_receipt(device.device)) == ([], forged)
+        assert outbox.put_back(device.device, forged, 3) == 3
+        assert (waiting(), outbox.last_receipt(device.device)) == ([3, 4, 5], None)
+    assert outbox.receipt(device.device, receipt(4, b"h" * 16))  # a genuine one below the forged one counts again
+    assert waiting() == [4, 5]
+    outbox.receipt(device.device, forged)
+    assert outbox.put_back(device.device, forged, 3) == 0
+    writer.close()

@@ -1,0 +1,130 @@
+"""The agent's HTTP API: any request is answered, in the documented shape, and never with a 500."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from host_agent.api.app import make_app
+from host_agent.api.models import ErrorAnswer, EvaluationAnswer
+from host_agent.desk import Desk
+from host_agent.instant import Instant
+from host_agent.link.events import Answered
+from host_agent.report import StatusReport
+from host_agent.store.database import Writer
+from host_agent.store.evaluations import EvaluationStore
+from protocol.messages import Message as DeviceMessage
+from tools.fuzz.caller import Caller
+from tools.fuzz.target import Check, Target, must
+
+T = TypeVar("T")
+_TOKEN = "t" * 32
+_REPORT = StatusReport(
+    agent="0", window="533103/bench/07", link="talking", port=None, link_trouble=None, device=None, firmware=None, boot=None,
+    release_on_ack=False, staff=None, paused=False, conditions=[], journal_waiting=None, journal_free=None,
+    broker_connected=False, broker_trouble=None, store_trouble=None, databases_set_aside=[], outbox_to_send=0, outbox_sent=0,
+    oldest_waiting_ms=None, counters={},
+)  # fmt: skip
+_METHODS_WITHOUT_BODY = ("HEAD",)
+
+
+class _PaperAgent:
+    """Stands for an agent: a real desk and a real store, calls that run at once, and a device that carries everything out."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="fuzz-")
+        self.is_talking = True
+        self.trouble: str | None = None
+        self._number = 0
+        self._store = EvaluationStore(Writer(Path(self._folder.name)))
+        self.desk = Desk(self, self._store, os.urandom)  # type: ignore[arg-type]  # it is the attachment as well
+
+    def count(self, name: str) -> None:
+        """Count nothing."""
+
+    def request(self, _message: DeviceMessage, _now: Instant) -> int:
+        """Take a request for the device."""
+        self._number += 1
+        return self._number
+
+    def call(self, what: Callable[[Desk, Instant], T]) -> Future[T]:
+        """Run it now; the device answers before this returns."""
+        future: Future[T] = Future()
+        now, answered = Instant(0.0, 1_780_000_000_000), self._number
+        try:
+            future.set_result(what(self.desk, now))
+            while answered < self._number:  # one answer may bring about the next request
+                answered += 1
+                self.desk.answered(Answered(answered, None), now)
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def status(self) -> Future[StatusReport]:
+        """Return a report."""
+        return self.call(lambda _desk, _now: _REPORT)
+
+
+def agent_api() -> Check:
+    """Any request to the agent's API: JSON of the documented shape, never a 500, never a level."""
+    app = make_app(_PaperAgent(), _TOKEN, ["http://hall.example"])  # type: ignore[arg-type]  # a paper one
+    documented = app.openapi()["paths"]
+    caller = Caller(app)
+    usual = [
+        (b"host", b"127.0.0.1:17610"),
+        (b"authorization", b"Bearer " + _TOKEN.encode()),
+        (b"content-type", b"application/json"),
+    ]
+    shapes: dict[str, TypeAdapter[Any]] = {"/v1/status": TypeAdapter(StatusReport)}
+    evaluation = TypeAdapter(EvaluationAnswer)
+
+    def check(data: bytes) -> None:
+        method, path, status, headers, answer = caller.ask(data, usual)
+        told = f"{method} {path!r} → {status} {answer[:200]!r}"
+        must(status < 500 or status in (503, 504), told)
+        if status == 204 or path == "/openapi.json" or method in _METHODS_WITHOUT_BODY:
+            return
+        must(headers.get(b"content-type", b"").startswith(b"application/json"), told)
+        content = json.loads(answer)
+        if status >= 400:
+            ErrorAnswer.model_validate(content, strict=True)
+            must(set(content) == set(ErrorAnswer.model_fields), told)
+        else:
+            shapes.get(path, evaluation).validate_python(content, strict=False)
+            must("level" not in content, told)
+        template = "/v1/evaluations/{evaluation_id}" if path.startswith("/v1/evaluations/") else path
+        known = documented.get(template, {}).get(method.lower())
+        must(known is None or str(status) in known["responses"], f"an undocumented answer: {told}")
+
+    return check
+
+
+def _agent_seeds() -> list[bytes]:
+    case = b'{"case":{"case_no":"C-1","item_name":"\xe6\x88\xb7\xe5\x8f\xa3"},"staff":"017","timeout_s":30,"language":"dai"}'
+    made = b"GET /v1/evaluations/" + b"0" * 32
+    return [
+        b"POST /v1/evaluations\nidempotency-key: k1\n\n" + case,
+        b"POST /v1/evaluations\norigin: http://hall.example\n\n" + case,
+        b"OPTIONS /v1/evaluations\norigin: http://hall.example\n\n",
+        made,
+        made + b"?wait_s=1.5",
+        b"DELETE /v1/evaluations/" + b"f" * 32,
+        b'PUT /v1/staff\n\n{"staff":"017"}',
+        b"DELETE /v1/staff",
+        b'PUT /v1/pause\n\n{"reason":"break"}',
+        b"DELETE /v1/pause",
+        b"GET /v1/status",
+        b"GET /openapi.json",
+        b"GET /v1/status\nauthorization: Bearer x\ncontent-length: 5\n\nhello",
+        b"GET /v1/status\nhost: evil.example",
+    ]
+
+
+TARGETS = (Target("agent-api", "the agent's HTTP API", agent_api, _agent_seeds),)
