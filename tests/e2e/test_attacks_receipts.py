@@ -41,10 +41,10 @@ def test_attack_forged_receipt(tmp_path: Path) -> None:
         eventually("the agent has sent them", lambda: hall.status()["outbox_sent"] == 3)
         payload = forged_for_the_last_record(hall).to_json()
         once.single(WINDOW.down(Down.RECEIPT), payload, qos=1, hostname=hall.broker.host, port=hall.broker.port)
-        eventually("the device refuses it", lambda: hall.status()["counters"]["receipts_refused_by_device"] == 1)
+        eventually("the device refuses it", lambda: hall.status()["counters"].get("receipts_refused_by_device") == 1)
         status = hall.status()
         assert status["outbox_to_send"] + status["outbox_sent"] == 3
-        assert status["journal_waiting"] == 3
+        eventually("the device still has them", lambda: hall.status()["journal_waiting"] == 3)
         hall.collector.start()
         found = [rating["level"] for rating in hall.await_collected(4)]
         assert found == ["very_satisfied", "very_dissatisfied", "dissatisfied", "very_dissatisfied"]

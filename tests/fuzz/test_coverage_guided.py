@@ -24,7 +24,7 @@ def fuzz(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_fuzzer_runs_and_finds_nothing(name: str, tmp_path: Path) -> None:
-    done = fuzz(tmp_path, name, "--seconds", "3")
+    done = fuzz(tmp_path, name, "--seconds", "2")
     assert done.returncode == 0, done.stdout
     executed = re.search(r"([0-9,]+) executions +([0-9]+) edges +nothing found", done.stdout)
     assert executed is not None, done.stdout
@@ -34,7 +34,7 @@ def test_a_fuzzer_runs_and_finds_nothing(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bug", PLANTED)
 def test_a_planted_bug_is_found(bug: str, tmp_path: Path) -> None:
-    done = fuzz(tmp_path, PLANTED[bug][0], "--seconds", "40", "--plant", bug, "--seed", "1")
+    done = fuzz(tmp_path, PLANTED[bug][0], "--seconds", "60", "--plant", bug, "--seed", "1")
     assert (done.returncode, "1 found" in done.stdout) == (1, True), done.stdout
     (finding,) = (tmp_path / PLANTED[bug][0]).iterdir()
     assert finding.read_bytes()
