@@ -20,13 +20,10 @@ Undo = Callable[[], None]
 def possible(hall: Hall, wanted: Collection[str]) -> list[Kind]:
     """Return the kinds that can be had in this hall; all that are `wanted`, or all when none is named."""
     absent = {"store"} if hall.server is None else set()
-    no_disk = {"collector's disk full"} if hall.server is not None else set()
     return [
         kind
         for kind in KINDS
-        if kind.befalls not in absent
-        and kind.name not in no_disk | hall.impossible.keys()
-        and (not wanted or kind.name in wanted)
+        if kind.befalls not in absent and kind.name not in hall.impossible and (not wanted or kind.name in wanted)
     ]
 
 

@@ -26,7 +26,7 @@ from simulator.services import free_port, python_service, start_mosquitto, start
 
 AREA, HALL, DATABASE = "533103", "mangshi", "ratings"
 ASK_S = 3.0
-AGENT_DISK_MB, COLLECTOR_DISK_MB = 8, 48
+AGENT_DISK_MB, SQLITE_DISK_MB, POSTGRESQL_DISK_MB = 8, 48, 80
 BROKERS = {"nats": start_nats, "mosquitto": start_mosquitto}
 BROKER_DATA = {"nats": "jetstream", "mosquitto": "mosquitto"}
 STORES = ("sqlite", "postgresql")
@@ -87,7 +87,8 @@ class Hall:
         self.key = secrets.token_bytes(32)
         self.port = free_port()
         self.posts: list[Post] = []
-        self.disk = SmallDisk(folder / "collector")
+        self.disk = SmallDisk(folder / ("collector" if store == "sqlite" else "postgresql"))
+        """Where the records are."""
         self.server: DatabaseServer | None = None
         self.broker_data = folder / BROKER_DATA[broker]
         self._programs: list[Program] = []
@@ -166,9 +167,10 @@ class Hall:
 
     def _open_store(self) -> str:
         if self._store_kind == "sqlite":
-            self.mount(self.disk, COLLECTOR_DISK_MB, "collector's disk full")
+            self.mount(self.disk, SQLITE_DISK_MB, "collector's disk full")
             return ""
-        cluster = Cluster(self.folder / "postgresql")
+        self.mount(self.disk, POSTGRESQL_DISK_MB, "collector's disk full")
+        cluster = Cluster(self.disk.folder)
         self.server = DatabaseServer(cluster)
         self._look_after(self.server)
         cluster.start()
