@@ -127,7 +127,7 @@ def test_sqlite_and_postgresql_hold_the_same_to_the_byte(
     forger = PaperDevice(hall_key=OTHER_KEY)
     pool = [Message(*device.message(record)) for record in [*kept, *kept[:3]]]
     pool += [Message(*forger.message(record)) for record in forger.write_many(2)]
-    for word in data.draw(st.lists(words, max_size=3)):
+    for word in ["a zero \x00 in it", *data.draw(st.lists(words, max_size=2))]:
         state = State(session="0" * 32, online=True, since_ms=data.draw(st.integers(0, (1 << 63) - 1)), agent=word)
         pool += [Message(WINDOW.up(Up.STATE), state.to_json()), Message(f"hcp/v1/{word}", b"{}")]
         pool.append(Message(WINDOW.up(Up.RECORD), json.dumps({word: word}).encode()))
