@@ -81,7 +81,7 @@ def draw_busy(seed: int, windows: int, seconds: float, kinds: Collection[str]) -
     happenings: list[Happening] = []
     for window in range(windows):
         random = Random(f"{seed}/{window}")
-        visit_s, trouble_s = _some_pace(random, 0.5, 12.0), _some_pace(random, 0.1, 4.0)
+        visit_s, trouble_s = _some_pace(random, 0.3, 6.0), _some_pace(random, 0.08, 3.0)
         for number in range(count):
             at_s = random.random() * visit_s
             while at_s < length_s:
