@@ -33,7 +33,8 @@ HALL_KEY = bytes(range(32))
 SECTORS = 8
 DEVICES_MOST = 3
 """Devices that one window gets to see, its own included."""
-EVALUATION_MS = 20_000
+EVALUATION_MS = (3_000, 20_000)
+"""How long a citizen is waited for: so long, or so long."""
 SETTLE_MOST_S = 3 * 3600.0
 SETTLE_STEP_S = 2.0
 
@@ -179,9 +180,6 @@ class Hall:
     def run(self) -> Outcome:
         """Have the whole plan happen; return what it came to, at the first round after which something is wrong."""
         self.collector.start()
-        if not any(one.what == SWITCHED_ON for one in self._plan.happenings):
-            for post in self.posts:
-                post.switch_on()
         found = oracle.Findings()
         for number, length_s in enumerate(self._plan.rounds):
             self._round(number, length_s)
@@ -208,7 +206,13 @@ class Hall:
 
     def _round(self, number: int, length_s: float) -> None:
         self._breaking = number + 1
-        for happening in self._plan.of_round(number):
+        happenings = self._plan.of_round(number)
+        for post in self.posts:
+            if any(one.what == SWITCHED_ON for one in happenings):
+                post.switch_off(in_order=True)  # a day begins in the night
+            else:
+                post.switch_on()
+        for happening in happenings:
             self.scheduler.after(happening.at_s, lambda happening=happening: self._happen(happening))  # type: ignore[misc]  # mypy cannot infer a lambda with a bound default
         self.scheduler.run(length_s)
 
@@ -221,7 +225,8 @@ class Hall:
         elif happening.what == OPENS:
             self._cases += 1
             case = Case(case_no=f"BJ-{post.window.window}-{self._cases}")
-            post.agent.call(lambda desk, now: desk.open(case, EVALUATION_MS, Language.DEVICE_SETTING, None, None, now))
+            timeout_ms = random.choice(EVALUATION_MS)
+            post.agent.call(lambda desk, now: desk.open(case, timeout_ms, Language.DEVICE_SETTING, None, None, now))
         elif happening.what == SWITCHED_ON:
             post.switch_on()
         elif happening.what == SWITCHED_OFF:

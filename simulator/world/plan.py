@@ -20,6 +20,7 @@ OPENS_AT_S, CLOSES_AT_S = 9 * 3600.0, 17 * 3600.0
 VISITS_A_DAY = 130
 """With the presses that `_visit` draws, about 300 a day and window."""
 TROUBLES_A_DAY = 60
+REPAIRED_S = 120.0
 
 OPENS = "opens"
 PRESSES = "presses"
@@ -107,7 +108,8 @@ def draw_days(seed: int, windows: int, days: int, kinds: Collection[str]) -> Pla
             for _ in range(TROUBLES_A_DAY if kinds else 0):
                 at_s = random.uniform(opens_s, closes_s)
                 happenings.append(Happening(day, at_s, window, random.choice(sorted(kinds)), random.getrandbits(32)))
-            happenings.append(Happening(day, closes_s + 60, window, SWITCHED_OFF, random.getrandbits(32)))
+            # whatever was broken last has been repaired by then: nobody comes back in the night
+            happenings.append(Happening(day, closes_s + REPAIRED_S, window, SWITCHED_OFF, random.getrandbits(32)))
     return Plan(seed, windows, (DAY_S,) * days, tuple(sorted(happenings)))
 
 

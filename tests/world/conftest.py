@@ -6,9 +6,9 @@ import secrets
 
 import pytest
 
-FIXED = range(1, 9)
+FIXED = range(1, 7)
 LONG = range(1, 1001)
-FRESH = [secrets.randbelow(1 << 31) for _ in range(4)]
+FRESH = [secrets.randbelow(1 << 31) for _ in range(3)]
 
 
 def pytest_report_header() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from simulator.world import hall
+from simulator.world import plan as plan_module
 from simulator.world.faults import FAULTS
 from simulator.world.plan import Plan, draw_busy, draw_days
 from simulator.world.runs import Wish
@@ -44,11 +45,12 @@ def test_each_kind_of_fault_alone_is_survived_and_happens(kind: str) -> None:
     assert outcome.found.thanked > 10
 
 
-def test_a_day_of_a_hall() -> None:
-    outcome = hall.run(draw_days(1, 1, 1, FAULTS))
+def test_two_days_of_a_hall_that_opens_for_half_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "CLOSES_AT_S", plan_module.OPENS_AT_S + 1800.0)
+    outcome = hall.run(draw_days(1, 1, 2, FAULTS))
     assert not outcome.wrong
-    assert outcome.presses > 200
-    assert outcome.virtual_s > 86_400
+    assert outcome.presses > 400
+    assert outcome.virtual_s > 2 * 86_400
 
 
 def test_the_seed_alone_makes_it_happen_again_to_the_byte() -> None:
