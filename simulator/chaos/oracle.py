@@ -7,7 +7,6 @@ chains are whole, nothing is evidence, and receipts reach to the last record.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 from protocol.levels import Level
 from protocol.payloads import Case
 from simulator.chaos.citizen import Citizen, Press
+from simulator.compare import Findings, Seen
 
 
 class Collected(NamedTuple):
@@ -23,19 +23,6 @@ class Collected(NamedTuple):
     seq: int
     level: int
     case_no: str
-
-
-@dataclass(slots=True)
-class Findings:
-    """What the oracle found; empty `wrong` is right."""
-
-    presses: int = 0
-    thanked: int = 0
-    collected: int = 0
-    lost: int = 0
-    doubled: int = 0
-    altered: int = 0
-    wrong: list[str] = field(default_factory=list)
 
 
 def judge(citizens: Sequence[Citizen], engine: sa.Engine) -> Findings:
@@ -55,21 +42,12 @@ def judge(citizens: Sequence[Citizen], engine: sa.Engine) -> Findings:
 
 def _judge_device(found: Findings, citizen: Citizen, connection: sa.Connection) -> None:
     name, presses = citizen.post.device.name, citizen.presses
-    thanked = sum(press.is_thanked for press in presses)
     collected = _collected(connection, name)
-    found.presses += len(presses)
-    found.thanked += thanked
-    found.collected += len(collected)
     wrong = _chain(connection, name)
     if citizen.thanked_for_nothing:
         wrong.append(f"{citizen.thanked_for_nothing} thanks without a press")
-    mismatch = first_mismatch(presses, [one.level for one in collected])
-    if mismatch:
-        found.lost += max(0, thanked - len(collected))
-        found.doubled += max(0, len(collected) - len(presses))
-        found.altered += thanked <= len(collected) <= len(presses)
-        wrong.append(mismatch)
-    else:
+    seen = [Seen(press.at_s, press.level, press.is_thanked) for press in presses]
+    if found.compare(name, seen, [one.level for one in collected]):
         strange = _strange_cases(presses, collected)
         found.altered += len(strange)
         wrong += strange
@@ -96,23 +74,6 @@ def _chain(connection: sa.Connection, device: str) -> list[str]:
     if receipted != [len(rows) + 1]:
         wrong.append(f"{len(rows)} records, receipts say {receipted}")
     return wrong
-
-
-def first_mismatch(presses: Sequence[Press], levels: Sequence[int]) -> str:
-    """Return where presses and collected levels part, walking both; presses without thanks may be missing. Empty when right."""
-    reachable = {0}  # how many levels can be explained by the presses so far
-    for number, press in enumerate(presses):
-        after = {at + 1 for at in reachable if at < len(levels) and levels[at] == press.level}
-        if not press.is_thanked:
-            after |= reachable
-        if not after:
-            near = max(reachable)
-            return (
-                f"press {number + 1} of {len(presses)}, at {press.at_s:.1f} s, level {press.level}, is not collected;"
-                f" at its place is {list(levels[near : near + 3])} of {len(levels)}"
-            )
-        reachable = after
-    return "" if len(levels) in reachable else f"{len(levels)} collected, {max(reachable)} pressed"
 
 
 def _strange_cases(presses: Sequence[Press], collected: Sequence[Collected]) -> list[str]:

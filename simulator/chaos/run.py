@@ -15,8 +15,9 @@ from typing import Any, TypeGuard
 from simulator.chaos import faults
 from simulator.chaos.citizen import Citizen
 from simulator.chaos.hall import Hall, Post
-from simulator.chaos.oracle import Findings, judge
+from simulator.chaos.oracle import judge
 from simulator.chaos.plan import Happening, draw
+from simulator.compare import Findings
 from simulator.demo.clients import summary
 from simulator.services import ServiceFailed
 

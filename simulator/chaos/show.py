@@ -10,11 +10,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, select_autoescape
 from rich.console import Console
 from rich.table import Table
 
-from host_agent import AGENT_VERSION
+from simulator import report
 from simulator.chaos.hall import Hall
 from simulator.chaos.plan import KINDS
 from simulator.chaos.run import Interrupted, Outcome, Run, Wish
@@ -23,7 +22,7 @@ INTERRUPTED = 130
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
-def show(wish: Wish, report: Path | None, before_judging: Callable[[Hall], None] | None = None) -> int:
+def show(wish: Wish, page: Path | None, before_judging: Callable[[Hall], None] | None = None) -> int:
     """Run, print the table, and return the exit code: 0 only if everything is right. Logs of a failure are kept.
 
     `before_judging` lets a test spoil the collection, to see that it is noticed.
@@ -51,9 +50,9 @@ def show(wish: Wish, report: Path | None, before_judging: Callable[[Hall], None]
             shutil.rmtree(folder, ignore_errors=True)
         else:
             console.print(f"日志保留 logs are kept: {folder}", soft_wrap=True)
-    if report is not None:
-        write_report(report, wish, outcome)
-        console.print(f"报告 report: {report}", soft_wrap=True)
+    if page is not None:
+        write_report(page, wish, outcome)
+        console.print(f"报告 report: {page}", soft_wrap=True)
     return 0 if is_right else 1
 
 
@@ -114,17 +113,13 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
 
 def write_report(path: Path, wish: Wish, outcome: Outcome) -> None:
     """Write the page."""
-    environment = Environment(
-        loader=PackageLoader("simulator.chaos"), autoescape=select_autoescape(default=True), trim_blocks=True
-    )
-    page = environment.get_template("report.html").render(
+    report.write_report(
+        path,
+        "chaos.html",
         wish=wish,
         found=outcome.findings,
         rows=rows(outcome),
         faults=fault_rows(outcome),
         most=max(outcome.faults.values(), default=1),
-        command=command(wish),
-        version=AGENT_VERSION,
-        platform=sys.platform,
+        command=f"{command(wish)} · {sys.platform}",
     )
-    path.write_text(page, encoding="utf-8")

@@ -17,6 +17,7 @@ from protocol.messages import Language
 from protocol.payloads import Case
 from protocol.signing import derive_device_key
 from protocol.topics import Window
+from simulator.compare import Findings
 from simulator.world import oracle
 from simulator.world.agent import WorldAgent
 from simulator.world.broker import Broker
@@ -136,7 +137,7 @@ class Outcome:
     """What a world came to."""
 
     plan: Plan
-    found: oracle.Findings
+    found: Findings
     faults: Counter[str] = field(default_factory=Counter)
     presses: int = 0
     refused: int = 0
@@ -180,7 +181,7 @@ class Hall:
     def run(self) -> Outcome:
         """Have the whole plan happen; return what it came to, at the first round after which something is wrong."""
         self.collector.start()
-        found = oracle.Findings()
+        found = Findings()
         for number, length_s in enumerate(self._plan.rounds):
             self._round(number, length_s)
             self._settle()
@@ -271,7 +272,7 @@ class Hall:
             self._restless = [post.window.window for post in self.posts if not post.is_settled]
         self.recovery_s = max(self.recovery_s, self.scheduler.now_s - began_s)
 
-    def _judge(self) -> oracle.Findings:
+    def _judge(self) -> Findings:
         for device in self.devices:
             device.power_on()  # those in the drawers too, to have a look at their journals
         found = oracle.judge_devices(self.devices, self.collector)

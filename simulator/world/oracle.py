@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -23,9 +23,10 @@ from protocol.levels import Level
 from protocol.payloads import Case
 from protocol.record import Kind
 from protocol.signing import context_digest
+from simulator.compare import Findings, Seen
 from simulator.world.agent import WorldAgent
 from simulator.world.collector import WorldCollector, new_database
-from simulator.world.device import Press, WorldDevice
+from simulator.world.device import WorldDevice
 from simulator.world.scheduler import EPOCH_MS
 
 REPLAYED_AT_ONCE = 200
@@ -34,18 +35,6 @@ _RECORDS = sa.text(
     "SELECT level, evaluation, context_digest, case_json, case_matches FROM records"
     " WHERE device = :device AND kind IN (:rating, :extra) ORDER BY seq"
 )
-
-
-@dataclass(slots=True)
-class Findings:
-    """What the oracle found; empty `wrong` is right."""
-
-    thanked: int = 0
-    collected: int = 0
-    lost: int = 0
-    doubled: int = 0
-    altered: int = 0
-    wrong: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +65,8 @@ def _collected(connection: sa.Connection, device: str) -> list[Collected]:
 
 def _judge_device(found: Findings, device: WorldDevice, collected: list[Collected]) -> None:
     wrong = found.wrong
-    thanked = sum(press.is_thanked for press in device.presses)
-    found.thanked += thanked
-    found.collected += len(collected)
-    mismatch = first_mismatch(device.presses, [(one.level, one.evaluation) for one in collected])
-    if mismatch:
-        found.lost += max(0, thanked - len(collected))
-        found.doubled += max(0, len(collected) - len(device.presses))
-        found.altered += thanked <= len(collected) <= len(device.presses)
-        wrong.append(f"{device.name}: {mismatch}")
+    seen = [Seen(press.at_s, (press.level, press.evaluation), press.is_thanked) for press in device.presses]
+    found.compare(device.name, seen, [(one.level, one.evaluation) for one in collected])
     if not device.has_all_receipts:
         journal = device.device.journal if device.device is not None else None
         numbers = f"records {journal.receipt_seq} to {journal.next_seq - 1}" if journal else "it has no power and its records"
@@ -103,24 +85,6 @@ def _judge_device(found: Findings, device: WorldDevice, collected: list[Collecte
         elif (window := windows.get((one.evaluation, one.digest))) and not case.case_no.startswith(f"BJ-{window}-"):
             wrong.append(f"{device.name}: case {case.case_no} was rated at window {window}")
             found.altered += 1
-
-
-def first_mismatch(presses: Sequence[Press], collected: Sequence[tuple[int, str]]) -> str:
-    """Return where the two part, walking both; presses that nobody knows of may be missing. Empty when all is right."""
-    reachable = {0}  # how many collected ones can be explained by the presses so far
-    for number, press in enumerate(presses):
-        mine = (press.level, press.evaluation)
-        after = {at + 1 for at in reachable if at < len(collected) and collected[at] == mine}
-        if not press.is_thanked:
-            after |= reachable
-        if not after:
-            near = max(reachable)
-            return (
-                f"press {number + 1} of {len(presses)}, at {press.at_s:.2f} s, level {press.level} {press.evaluation[:8] or 'free'},"
-                f" is not collected; at its place is {collected[near : near + 3]} of {len(collected)}"
-            )
-        reachable = after
-    return "" if len(collected) in reachable else f"{len(collected)} collected, {max(reachable)} pressed"
 
 
 def _evidence(connection: sa.Connection, collector: WorldCollector) -> list[str]:

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-
-from host_agent import AGENT_VERSION
+from simulator import report
 from simulator.world.faults import COUNTED, FAULTS
 from simulator.world.runs import Summary, Wish
 
@@ -55,20 +53,18 @@ class Totals:
 
 def write_report(path: Path, wish: Wish, worlds: Sequence[Summary], command: str, traces: dict[int, str]) -> None:
     """Write the page; `traces` are those of failing seeds, as text."""
-    environment = Environment(
-        loader=PackageLoader("simulator.world"), autoescape=select_autoescape(default=True), trim_blocks=True
-    )
     totals = Totals.of(worlds)
     chinese = {name: fault.chinese for name, fault in FAULTS.items()} | COUNTED
-    page = environment.get_template("report.html").render(
+    report.write_report(
+        path,
+        "world.html",
         wish=wish,
         worlds=worlds,
         totals=totals,
+        found=totals,
         bad=[world for world in worlds if world.wrong],
-        faults=[(name, chinese.get(name, name), count) for name, count in totals.faults.most_common()],
+        faults=[(chinese.get(name, name), name, count, "") for name, count in totals.faults.most_common()],
         most=max(totals.faults.values(), default=1),
         command=command,
         traces=traces,
-        version=AGENT_VERSION,
     )
-    path.write_text(page, encoding="utf-8")

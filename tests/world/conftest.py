@@ -11,9 +11,10 @@ LONG = range(1, 1001)
 FRESH = [secrets.randbelow(1 << 31) for _ in range(3)]
 
 
-def pytest_report_header() -> str:
-    """Say which seeds were drawn, so that a failure can be had again."""
-    return f"world: fresh seeds {', '.join(map(str, FRESH))}"
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which seeds were drawn: what was tried can be tried again."""
+    seeds = ", ".join(map(str, FRESH))
+    terminalreporter.write_line(f"world: fresh seeds {seeds} (python -m simulator world --seed N --minutes 2.5)")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -13,11 +13,10 @@ from host_agent.errors import PortError
 from protocol.messages import Ack
 from protocol.topics import Up
 from simulator.cli import app
-from simulator.world.device import Press
+from simulator.compare import Findings, Seen, first_mismatch
 from simulator.world.faults import FAULTS
 from simulator.world.forger import WAYS, forge
 from simulator.world.line import NOBODY, Line
-from simulator.world.oracle import first_mismatch
 from simulator.world.plan import PRESSES, Happening, Plan, draw_busy, draw_days
 from simulator.world.report import Totals, write_report
 from simulator.world.runs import Summary, Wish, run_seeds
@@ -88,12 +87,12 @@ def test_shrinking_ends_when_its_time_is_over() -> None:
 def test_the_oracle_walks_presses_and_records_side_by_side(
     presses: list[tuple[int, bool]], collected: list[int], is_right: bool
 ) -> None:
-    pressed = [Press(0.0, "01", level, "", "", is_thanked) for level, is_thanked in presses]
-    assert (first_mismatch(pressed, [(level, "") for level in collected]) == "") is is_right
-
-
-def test_the_oracle_wants_the_right_evaluation_too() -> None:
-    assert first_mismatch([Press(0.0, "01", 5, "aa", "", True)], [(5, "bb")])
+    seen = [Seen(0.0, level, is_thanked) for level, is_thanked in presses]
+    assert (first_mismatch(seen, collected) == "") is is_right
+    found = Findings()
+    assert found.compare("PJ-1", seen, collected) is is_right
+    assert (found.lost + found.doubled + found.altered > 0) is not is_right
+    assert (found.presses, found.collected) == (len(presses), len(collected))
 
 
 class Stage:

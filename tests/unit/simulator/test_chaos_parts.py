@@ -14,10 +14,11 @@ from collector.ingest.core import Ingest, Message
 from collector.store.tables import positions, records
 from protocol.record import Kind, Record
 from simulator.chaos.citizen import Press
-from simulator.chaos.oracle import Findings, first_mismatch, judge
+from simulator.chaos.oracle import judge
 from simulator.chaos.plan import KINDS, draw
 from simulator.chaos.run import Outcome, Wish
 from simulator.chaos.show import write_report
+from simulator.compare import Findings, Seen, first_mismatch
 from tests.chains import CASE, EPOCH_MS, EVALUATION, HALL_KEY, OTHER_KEY, PaperDevice
 from tests.databases import Opened
 
@@ -61,7 +62,8 @@ def presses(*levels: int, unknown: tuple[int, ...] = ()) -> list[Press]:
     ],
 )
 def test_where_presses_and_collection_part(pressed: list[Press], collected: list[int], right: bool) -> None:
-    assert (first_mismatch(pressed, collected) == "") is right
+    seen = [Seen(press.at_s, press.level, press.is_thanked) for press in pressed]
+    assert (first_mismatch(seen, collected) == "") is right
 
 
 class Books:
@@ -106,7 +108,7 @@ def test_a_row_that_is_gone_is_a_lost_press(books: Books) -> None:
     books.spoil(sa.delete(records).where(records.c.level == "very_dissatisfied"))
     found = books.judge()
     assert (found.lost, found.doubled, found.altered) == (1, 0, 0)
-    assert any("press 2 of 3" in text and "level 1, is not collected" in text for text in found.wrong)
+    assert any("press 2 of 3" in text and "rated 1, is not collected" in text for text in found.wrong)
     assert any("record 3 is not in the database" in text for text in found.wrong)
 
 
