@@ -422,13 +422,13 @@ class Agent:
         elif answer.error is None and not answer.gave_up:
             self._attachment.request(StatusRequest(), now)  # so that what waits is shown as it is now
         elif answer.error is not None:
-            self._receipt_refused(answer.error, handed)
+            self._receipt_refused(answer.error, handed, now)
 
-    def _receipt_refused(self, error: ErrorCode, receipt: Receipt) -> None:
+    def _receipt_refused(self, error: ErrorCode, receipt: Receipt, now: Instant) -> None:
         """Undo a receipt that the device refuses: it may be forged, and the collection without the records that it names."""
         assert self._device is not None  # noqa: S101  # it has just answered
         taken_seq = max(self._device.receipt_seq, self._status.receipt_seq if self._status is not None else 0)
-        count = self._publisher.receipt_refused(self._device.device, receipt, taken_seq)
+        count = self._publisher.receipt_refused(self._device.device, receipt, taken_seq, now)
         log.error(
             "评价器拒绝回执，密钥可能不符，或有人伪造回执；%d 条记录重新发送 the device refuses a receipt (%s): is its key "
             "the hall's, or does somebody forge receipts? Its records are sent again",

@@ -194,11 +194,12 @@ class Outbox:
                 )
         return True
 
-    def put_back(self, device: str, receipt: Receipt, taken_seq: int) -> int:
+    def put_back(self, device: str, receipt: Receipt, taken_seq: int, run_ms: int) -> int:
         """Send again what a receipt seemed to release that the device has refused; return how many records that are.
 
-        The device has taken receipts up to `taken_seq`, and nothing before that is in doubt. A record is put back a few times
-        only: a device also refuses genuine receipts that are about a twin with its id, again and again.
+        The device has taken receipts up to `taken_seq`, and nothing before that is in doubt. After a few times a record is not
+        sent at once any more but when its turn to be sent again comes, `run_ms` being the running time now: a device also refuses
+        genuine receipts that are about a twin with its id, and each sending brings another one.
         """
         connection = self._writer.connection
         with self._writer.transaction():
@@ -207,9 +208,19 @@ class Outbox:
                 (taken_seq, device, receipt.pack()),
             )
             return connection.execute(
-                "UPDATE records SET state = ?, sends = sends + 1"
-                " WHERE device = ? AND seq >= ? AND seq < ? AND state = ? AND sends < ?",
-                (TO_SEND, device, taken_seq, receipt.next_seq, RECEIPTED, SENDS_OF_DISPUTED),
+                "UPDATE records SET sends = sends + 1, state = CASE WHEN sends < :few THEN :to_send ELSE :sent END,"
+                " sent_run_ms = CASE WHEN sends < :few THEN sent_run_ms ELSE :run_ms END"
+                " WHERE device = :device AND seq >= :first AND seq < :next AND state = :receipted",
+                {
+                    "few": SENDS_OF_DISPUTED,
+                    "to_send": TO_SEND,
+                    "sent": SENT,
+                    "run_ms": run_ms,
+                    "device": device,
+                    "first": taken_seq,
+                    "next": receipt.next_seq,
+                    "receipted": RECEIPTED,
+                },
             ).rowcount
 
     def _receipt_twins(self, connection: sqlite3.Connection, device: str, first_seq: int, receipt: Receipt) -> None:

@@ -183,9 +183,9 @@ class Publisher:
             self._health_s = 0.0
         self._journal = (waiting, free)
 
-    def receipt_refused(self, device: str, receipt: Receipt, taken_seq: int) -> int:
+    def receipt_refused(self, device: str, receipt: Receipt, taken_seq: int, now: Instant) -> int:
         """Send again what a receipt that the device has refused seemed to release; return how many records that are."""
-        count = self._outbox.put_back(device, receipt, taken_seq)
+        count = self._outbox.put_back(device, receipt, taken_seq, self._delivery.run_ms(now))
         self._delivery.after_id = 0
         return count
 

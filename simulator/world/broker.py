@@ -44,6 +44,8 @@ class Broker:
         self.upward: list[tuple[str, bytes]] = []
         self.wake_collector: Callable[[], None] = lambda: None
         """Called when something waits for the collector."""
+        self.last_record: tuple[str, bytes] | None = None
+        """The record message that came last: what somebody who listens has to forge with."""
         self._downward: list[tuple[str, bytes]] = []
         self.client: Client | None = None
         self.disturbed = 0
@@ -73,6 +75,8 @@ class Broker:
         if self._trace.on:
             self._trace.note(self.who, f"takes {message_words(topic, payload)}")
         self.upward.append((topic, payload))
+        if topic.endswith("/record"):
+            self.last_record = (topic, payload)
         if self.noise is not None and self.noise[1].random() < self.noise[0]:
             random = self.noise[1]
             self.disturbed += 1

@@ -17,7 +17,7 @@ from simulator.world.agent import NO_LIMIT_PAGES, WorldAgent
 from simulator.world.broker import Broker
 from simulator.world.collector import WorldCollector
 from simulator.world.device import WorldDevice
-from simulator.world.forger import WAYS, forge
+from simulator.world.forger import WAYS, forge, forge_receipt
 from simulator.world.line import NAMES, Line
 from simulator.world.scheduler import WallClock
 
@@ -251,6 +251,18 @@ def _forged(scene: Scene) -> None:
     scene.post.broker.forger = forger
 
 
+def _receipt_forged(scene: Scene) -> None:
+    """Somebody who may write to the agent wants it to forget, and forges a receipt for what it has sent last, again and again."""
+    broker = scene.post.broker
+
+    def forge_one() -> None:
+        if broker.last_record is not None:
+            broker.give(*forge_receipt(*broker.last_record, scene.random))
+
+    for n in range(scene.random.randrange(1, 10)):
+        scene.after(n * scene.random.random(), forge_one)
+
+
 def _collector_killed(scene: Scene) -> None:
     scene.collector.kill_at(scene.random.randrange(30), after=bool(scene.random.randrange(2)))
 
@@ -299,6 +311,7 @@ FAULTS: dict[str, Fault] = {
     "broker slow": Fault("消息服务器缓慢", _broker_slow),
     "bad broker": Fault("重复与乱序投递", _broker_disorderly),
     "message forged": Fault("伪造或篡改消息", _forged),
+    "receipt forged": Fault("伪造回执", _receipt_forged),
     "collector killed": Fault("归集程序被杀", _collector_killed),
     "collector stopped": Fault("归集程序停止", _collector_stopped),
     "collector's power cut": Fault("归集服务器断电", _collector_power_cut),

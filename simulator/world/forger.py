@@ -16,6 +16,7 @@ from typing import Any
 
 from collector.ingest.evidence import EvidenceKind
 from firmware.evaluator import wire
+from protocol.payloads import ReceiptPayload
 
 Message = tuple[str, bytes]
 
@@ -118,3 +119,17 @@ def forge(way: str, topic: str, payload: bytes, random: Random) -> Message | Non
         return None
     event = json.loads(payload)
     return WAYS[way][0](topic, event, bytearray(base64.b64decode(event["data"]["record"])), random)
+
+
+def forge_receipt(topic: str, payload: bytes, random: Random) -> Message:
+    """Return a receipt for everything up to a record that was overheard, with that record's MAC and without the key."""
+    data = json.loads(payload)["data"]
+    raw = base64.b64decode(data["record"])
+    receipt = ReceiptPayload(
+        device=data["device"],
+        next_seq=data["seq"] + 1,
+        record_mac=raw[wire.RECORD_AT_MAC : wire.RECORD_AT_CRC].hex(),
+        issued_ms=0,
+        mac=random.randbytes(16).hex(),
+    )
+    return topic.replace("/up/record", "/down/receipt"), receipt.to_json()

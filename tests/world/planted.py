@@ -141,6 +141,10 @@ def _a_puback_is_taken_for_a_receipt(patch: Patch) -> None:
     patch.setattr(outbox.Outbox, "mark_sent", mark_sent)
 
 
+def _a_receipt_that_the_device_refuses_stands(patch: Patch) -> None:
+    patch.setattr(outbox.Outbox, "put_back", lambda _self, _device, _receipt, _taken_seq, _run_ms: 0)
+
+
 def _nothing_is_sent_again(patch: Patch) -> None:
     def nothing(_self: outbox.Outbox, _before_ms: int) -> int:
         return 0
@@ -232,6 +236,7 @@ BUGS = [
     Bug("I2", _a_receipt_reaches_over_a_gap, frozenset({"broker forgets"})),
     Bug("I2", _a_journal_met_in_its_middle_is_believed_whole, frozenset({"broker forgets"})),
     Bug("I3", _a_puback_is_taken_for_a_receipt, frozenset({"broker forgets"})),
+    Bug("I3", _a_receipt_that_the_device_refuses_stands, frozenset({"receipt forged", "broker forgets"})),
     Bug("I3", _nothing_is_sent_again, frozenset({"broker forgets"})),
     Bug("I3", _what_came_while_the_disk_was_full_is_forgotten, frozenset({"agent's disk full"})),
     Bug("I3", _never_goes_back, frozenset({"bad line"})),

@@ -308,7 +308,7 @@ def test_only_what_was_acknowledged_is_marked_in_whatever_order(writer: Writer, 
     assert [row.id for row in outbox.to_send(0, 100)] == [ids[at] for at in (0, 5, 6, 8)]
 
 
-def test_what_a_refused_receipt_released_is_sent_again_and_a_few_times_only(tmp_path: Path) -> None:
+def test_what_a_refused_receipt_released_is_sent_again_a_few_times_at_once_and_then_when_its_turn_comes(tmp_path: Path) -> None:
     writer = Writer(tmp_path)
     outbox = Outbox(writer)
     device = PaperDevice()
@@ -327,10 +327,14 @@ def test_what_a_refused_receipt_released_is_sent_again_and_a_few_times_only(tmp_
     for _ in range(SENDS_OF_DISPUTED):
         assert outbox.receipt(device.device, forged)
         assert (waiting(), outbox.last_receipt(device.device)) == ([], forged)
-        assert outbox.put_back(device.device, forged, 3) == 3
+        assert outbox.put_back(device.device, forged, 3, 1000) == 3
         assert (waiting(), outbox.last_receipt(device.device)) == ([3, 4, 5], None)
     assert outbox.receipt(device.device, receipt(4, b"h" * 16))  # a genuine one below the forged one counts again
     assert waiting() == [4, 5]
     outbox.receipt(device.device, forged)
-    assert outbox.put_back(device.device, forged, 3) == 0
+    assert outbox.put_back(device.device, forged, 3, 1000) == 3  # the fourth too: it was in doubt as the others
+    assert waiting() == []
+    assert outbox.send_again(999) == 0
+    assert outbox.send_again(1000) == 3
+    assert waiting() == [3, 4, 5]
     writer.close()
