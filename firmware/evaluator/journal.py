@@ -223,12 +223,13 @@ class Journal(Held):
                 continue
             sector, self._spare = self._spare, -1
             boot = self.boot if self._booted else self.boot - 1
-            header = layout.Header(self._generation + 1, self.next_seq, self._prev_mac, self.receipt_seq, boot)
+            # counted for a header that fails as well: it may read well one day, and must not be the newest one then
+            self._generation += 1
+            header = layout.Header(self._generation, self.next_seq, self._prev_mac, self.receipt_seq, boot)
             if layout.program(self.flash, self._page, sector, 0, header.pack()):
                 sealed = not self.ring or self._seal(self.ring[-1])
                 self.ring.append(sector)
                 self.first.append(self.next_seq)
-                self._generation += 1
                 self._slot = 0
                 self._marks, self._marked_seq = 0, self.receipt_seq
                 if sealed:

@@ -67,15 +67,19 @@ class Found:
         self.header = headers[self.ring[-1]]
         self._scan_last()
         self._pass_over_lost_sectors()
+        if self.receipt_seq > self.next_seq:  # collected records read as blank: nobody can say how many came after them
+            self.boot += self.receipt_seq + layout.SLOTS - self.next_seq
+            self.next_seq = self.receipt_seq + layout.SLOTS
+            self.slot = layout.SLOTS
         # what lies between the receipts and the first sector is lost, and must be said to be
         begin = (self.first[0] - 1) // wire.SEQ_SPAN * wire.SEQ_SPAN + 1
-        self.receipt_seq = min(max(self.receipt_seq, begin), self.next_seq)
+        self.receipt_seq = max(self.receipt_seq, begin)
         self.oldest_seq = min(self.first[0], self.receipt_seq)
 
     def _connected(self, places: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-        """Leave out what lies before a break in the generations, unless it may hold a record without receipt."""
+        """Leave out what lies before a break in the numbers, unless it may hold a record without receipt."""
         begin = len(places) - 1
-        while begin and (places[begin][0] > self.receipt_seq or places[begin - 1][1] == places[begin][1] - 1):
+        while begin and (places[begin][0] > self.receipt_seq or places[begin][0] <= places[begin - 1][0] + layout.SLOTS):
             begin -= 1
         return places[begin:]
 

@@ -185,3 +185,18 @@ def test_any_damage_at_any_time(part: int, pytestconfig: pytest.Config) -> None:
         assert all(line.durable[seq] == raw for seq, raw in collected.items()), seed
         assert [gap for gap in line.gaps() if gap.kind != "end"] == [], seed
         assert journal.receipt_seq == journal.next_seq, seed
+
+
+def test_what_was_collected_and_reads_as_blank_leaves_no_number_to_be_given_again() -> None:
+    line = Line(3)
+    line.write(20)
+    line.deliver()
+    collected = max(line.collected())
+    line.flash.content[256 + 128 * 8 : SECTOR] = b"\xff" * (SECTOR - 256 - 128 * 8)
+    line.write(20)
+    host = line.deliver()
+    assert line.evidence() == []
+    assert {seq: line.durable[seq] for seq in line.collected()} == line.collected()
+    assert line.gaps() == []
+    named = [seq for r in host.of(Kind.LOST) for seq in range(r.refers_to, r.refers_to + r.value)]
+    assert named == list(range(9, collected + 31)), "and as many as may have come after what was collected"
