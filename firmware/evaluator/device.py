@@ -29,6 +29,7 @@ MUTE_RESET_MIN = 10
 TIMEOUT_LEAST_MS = 1_000
 TIMEOUT_MOST_MS = 3_600_000
 _MOST_CUT_SHORT = 4  # writes in a row that power cuts may have ended; more of them are damage
+_MOST_UNNAMED = 8
 
 
 class Device(Handler):
@@ -51,6 +52,7 @@ class Device(Handler):
         self._paused = False
         self._conditions = 0
         self._reported: list[tuple[int, int]] = []
+        self._unnamed: list[tuple[int, int]] = []  # unreadable stretches that a full journal has had no room to name
         self.link = Link(board, self.journal, self)
         self.journal.recover()
 
@@ -184,6 +186,8 @@ class Device(Handler):
                 reason = wire.LOST_DAMAGED
         if self._record(wire.KIND_LOST, detail=reason, refers_to=first_seq, value=count):
             self._reported.append((first_seq, count))
+        elif len(self._unnamed) < _MOST_UNNAMED:
+            self._unnamed.append((first_seq, count))
 
     def hello_answer(self, buffer: memoryview, version: int, session: int) -> int:
         """Write the answer to a hello; return its length."""
@@ -283,6 +287,9 @@ class Device(Handler):
         return 0
 
     def _has_room_again(self) -> None:
+        unnamed, self._unnamed = self._unnamed, []
+        for first_seq, count in unnamed:  # the host has passed them and will not come by again
+            self.unreadable(first_seq, count)
         if self._conditions & wire.CONDITION_JOURNAL_FULL and self.journal.has_room(1):
             self._condition(wire.CONDITION_JOURNAL_FULL, False)
 

@@ -96,6 +96,9 @@ class Outbox:
         known_seq = self.next_seq(answer.device)
         went_back = known_seq > answer.next_seq
         next_seq = 0 if went_back else known_seq
+        if next_seq > answer.receipt_seq and not self._holds(answer.device, answer.receipt_seq):
+            # passed over, or lost by this disk: the collection waits for it, or for the device's word that it is gone
+            next_seq = answer.receipt_seq
         with self._writer.transaction() as connection:
             connection.execute(
                 "INSERT INTO devices (device, next_seq, receipt_seq, firmware, boot, seen_ms) VALUES (?, 0, 0, ?, ?, ?)"
@@ -106,6 +109,10 @@ class Outbox:
             # or records that it writes while it is elsewhere would be taken for those that its old numbers named
             connection.execute("UPDATE devices SET next_seq = ? WHERE device = ?", (next_seq, answer.device))
         return next_seq, went_back
+
+    def _holds(self, device: str, seq: int) -> bool:
+        query = "SELECT 1 FROM records WHERE device = ? AND seq = ?"
+        return self._writer.connection.execute(query, (device, seq)).fetchone() is not None
 
     def next_seq(self, device: str) -> int:
         """Return the first record of a device that is not here yet."""

@@ -25,7 +25,7 @@ from protocol.messages import (
 )
 from protocol.record import Kind, Record, RecordFlag
 from simulator.device.in_process import BenchDevice
-from simulator.hardware.flash import MemoryFlash
+from simulator.hardware.flash import SECTOR_BYTES, MemoryFlash
 from tests.device_bench import DIGEST, EVALUATION, OTHER_EVALUATION, Host, bench
 
 MEANT = (Kind.RATING, Kind.EXTRA, Kind.EXPIRED, Kind.CANCELLED)
@@ -377,6 +377,24 @@ def test_a_full_device_refuses_loses_nothing_and_goes_on_after_a_receipt() -> No
     assert device.board.sounds.count(SOUND_THANKS) == 1
     assert host.records[-1].kind is Kind.RATING
     assert host.records[-1].prev_mac == lost.mac
+
+
+def test_what_a_full_device_had_no_room_to_call_lost_is_called_so_when_there_is_room_again() -> None:
+    device = bench(MemoryFlash(2), change_ms=0, rest_ms=10)
+    host = Host(device).join()
+    while not host.errors:
+        device.press(2, hold_ms=32)
+        host.listen(20)
+    damaged = [31 + n for n in range(2, 2 * RESERVED + 6, 2)]
+    for seq in damaged:
+        device.flash.content[SECTOR_BYTES + 256 + 128 * (seq - 31) + 50] ^= 1
+    host = Host(device).join()
+    host.listen(3000)
+    named = [record.refers_to for record in host.of(Kind.LOST)]
+    assert named == damaged[:RESERVED], "more than that is not kept for it"
+    host.ask(host.receipt(31), Done)
+    host.listen(3000)
+    assert [record.refers_to for record in host.of(Kind.LOST)] == damaged
 
 
 def test_without_room_a_cancel_is_refused_and_can_be_repeated() -> None:

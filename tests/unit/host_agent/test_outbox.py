@@ -308,6 +308,17 @@ def test_only_what_was_acknowledged_is_marked_in_whatever_order(writer: Writer, 
     assert [row.id for row in outbox.to_send(0, 100)] == [ids[at] for at in (0, 5, 6, 8)]
 
 
+def test_what_was_passed_over_and_has_no_receipt_is_asked_for_again(writer: Writer, outbox: Outbox) -> None:
+    written = PaperDevice().write_many(6)
+    outbox.meet(hello_answer(), 0)
+    with writer.transaction() as connection:
+        outbox.accept(connection, DEVICE, [(record, record.pack()) for record in written if record.seq != 3], 0)
+        outbox.advance(connection, DEVICE, 7)
+    assert outbox.meet(hello_answer(next_seq=7, receipt_seq=2), 0) == (7, False)  # record 2 is here
+    assert outbox.meet(hello_answer(next_seq=7, receipt_seq=3), 0) == (3, False)
+    assert outbox.meet(hello_answer(next_seq=7, receipt_seq=7), 0) == (3, False)
+
+
 def test_what_a_refused_receipt_released_is_sent_again_a_few_times_at_once_and_then_when_its_turn_comes(tmp_path: Path) -> None:
     writer = Writer(tmp_path)
     outbox = Outbox(writer)
