@@ -76,7 +76,11 @@ def test_who_loses_the_session_loses_the_lock_and_writes_nothing_until_it_is_fre
         ours = ingest(database)
         ours.take(messages(device, 2), EPOCH_MS)
         with psycopg.connect(url) as another:
-            another.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+            # of this database only: other tests have theirs on the same server
+            another.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database"
+                " WHERE locktype = 'advisory' AND d.datname = current_database()"
+            )
             another.execute("SELECT pg_advisory_lock(%s)", [LOCK])
             waiting = messages(device, 2)
             for _ in range(2):  # once because the session is gone, once because the lock is taken
