@@ -109,7 +109,7 @@ def device(
 
 @app.command()
 def world(
-    seed: Annotated[int | None, typer.Option(help="一个种子，并显示经过 one seed, with everything that happens")] = None,
+    seed: Annotated[int | None, typer.Option(help="一个种子 one seed; --trace 显示经过 tells all that happens")] = None,
     seeds: Annotated[str, typer.Option(help="种子范围 a range of seeds: 1..20; random:8 为随机 draws fresh ones")] = "1..10",
     windows: Annotated[int, typer.Option(min=1, max=60, help="窗口数 windows")] = 2,
     minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="繁忙的虚拟分钟 busy virtual minutes")] = 5.0,
@@ -119,7 +119,9 @@ def world(
     report: Annotated[Path | None, typer.Option(help="报告文件 write an HTML report here")] = None,
     shrink: Annotated[float, typer.Option(min=0, help="缩小失败的秒数 seconds spent on making a failure small")] = 60.0,
     plan: Annotated[Path | None, typer.Option(help="按故障计划文件重现 run the plan in this file instead")] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="与 --plan 一起：显示经过 with --plan: show what happens")] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="与 --seed 或 --plan 一起：显示经过 with these: show what happens")
+    ] = False,
 ) -> None:
     """故障世界 Break a whole hall in virtual time and see whether every thanked press is collected once.
 
@@ -139,11 +141,12 @@ def world(
     wish = Wish(windows, minutes * 60, days, tuple(kinds))
     if plan is not None:
         try:
-            raise typer.Exit(show_plan(Plan.from_json(plan.read_text(encoding="utf-8")), trace=trace))
+            told = Plan.from_json(plan.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise typer.BadParameter(str(error), param_hint="--plan") from error
+        raise typer.Exit(show_plan(wish, told, f"python -m simulator world --plan {plan}", trace=trace, report=report))
     if seed is not None:
-        raise typer.Exit(show_plan(wish.plan(seed), trace=True))
+        raise typer.Exit(show_plan(wish, wish.plan(seed), wish.command(f"--seed {seed}"), trace=trace, report=report))
     raise typer.Exit(show_seeds(wish, _seeds(seeds), jobs, report, shrink))
 
 
@@ -152,9 +155,12 @@ def _seeds(text: str) -> Sequence[int]:
     if how == "random" and count.isdecimal() and int(count):
         return [secrets.randbelow(1 << 31) for _ in range(int(count))]
     first, _, last = text.partition("..")
-    if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
-        raise typer.BadParameter("例如 for example 7, 1..20 或 or random:8", param_hint="--seeds")
-    return range(int(first), int(last or first) + 1)
+    if first.isdecimal() and last.isdecimal() and int(first) <= int(last):
+        return range(int(first), int(last) + 1)
+    each = text.split(",")
+    if not all(seed.isdecimal() for seed in each):
+        raise typer.BadParameter("例如 for example 7 或 or 3,9 或 or 1..20 或 or random:8", param_hint="--seeds")
+    return [int(seed) for seed in each]
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -65,7 +64,6 @@ class WorldCollector:
         self.messages: dict[Message, None] = {}
         self.forged: dict[Message, EvidenceKind] = {}
         """What was forged, and the evidence that must be kept of it."""
-        self.counts: Counter[str] = Counter()
         self.died: Callable[[], None] = lambda: None
         """Called when the process has died at a statement."""
 
@@ -166,7 +164,6 @@ class WorldCollector:
                 return
             if taken is None:
                 return
-            self.counts.update(taken.counts)
             del broker.upward[: len(batch)]
             if broker.upward:
                 self._wake()

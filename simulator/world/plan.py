@@ -26,8 +26,6 @@ OPENS = "opens"
 PRESSES = "presses"
 SWITCHED_ON = "switched on"
 SWITCHED_OFF = "switched off"
-DAILY = (OPENS, PRESSES, SWITCHED_ON, SWITCHED_OFF)
-"""What happens without anything being wrong."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -27,6 +27,12 @@ class Wish:
     days: int = 0
     kinds: tuple[str, ...] = ALL_KINDS
 
+    def command(self, seeds: str) -> str:
+        """Return the command that runs such worlds again."""
+        span = f"--days {self.days}" if self.days else f"--minutes {self.seconds / 60:g}"
+        faults = "" if set(self.kinds) == set(ALL_KINDS) else f' --faults "{",".join(self.kinds) or "none"}"'
+        return f"python -m simulator world {seeds} --windows {self.windows} {span}{faults}"
+
     def plan(self, seed: int) -> Plan:
         """Draw the plan of one seed."""
         if self.days:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -34,7 +35,7 @@ def show_seeds(wish: Wish, seeds: Sequence[int], jobs: int | None, report: Path 
     console = Console(highlight=False, soft_wrap=True)
     began_s = time.monotonic()
     worlds: list[Summary] = []
-    console.print("  ".join(_right(head, width) for head, width in COLUMNS))
+    _head(console)
     for world in run_seeds(wish, seeds, jobs):
         worlds.append(world)
         _line(console, world)
@@ -42,22 +43,38 @@ def show_seeds(wish: Wish, seeds: Sequence[int], jobs: int | None, report: Path 
     traces = {world.seed: _explain(console, wish.plan(world.seed), shrink_s) for world in _bad(worlds)[:MOST_TRACED]}
     _totals(console, worlds, wall_s)
     if report is not None:
-        write_report(report, wish, worlds, _command(wish, seeds), traces)
+        write_report(report, wish, worlds, wish.command(f"--seeds {_in_words(seeds)}"), traces)
         console.print(f"报告 report: {report}")
     return 1 if _bad(worlds) else 0
 
 
-def show_plan(plan: Plan, *, trace: bool) -> int:
-    """Run one world by its plan; with `trace` print everything that happens in it."""
+def show_plan(wish: Wish, plan: Plan, command: str, *, trace: bool, report: Path | None) -> int:
+    """Run one world by its plan; with `trace` print everything that happens in it. `command` is what does it again."""
     console = Console(highlight=False, soft_wrap=True)
     logging.disable(logging.CRITICAL)
     began_s = time.process_time()
     outcome = run(plan, trace=trace)
-    for entry in outcome.trace:
-        console.print(str(entry), markup=False)
     world = summary(plan.seed, outcome, time.process_time() - began_s)
+    lines = [str(entry) for entry in outcome.trace]
+    for line in lines:
+        console.print(line, markup=False)
+    _head(console)
     _line(console, world)
+    if report is not None:
+        write_report(
+            report, replace(wish, windows=plan.windows), [world], command, {plan.seed: "\n".join(lines)} if trace else {}
+        )
+        console.print(f"报告 report: {report}")
     return 1 if world.wrong else 0
+
+
+def _in_words(seeds: Sequence[int]) -> str:
+    """Return seeds as the option takes them."""
+    return f"{seeds[0]}..{seeds[-1]}" if isinstance(seeds, range) else ",".join(map(str, seeds))
+
+
+def _head(console: Console) -> None:
+    console.print("  ".join(_right(head, width) for head, width in COLUMNS))
 
 
 def _right(text: str, width: int) -> str:
@@ -112,8 +129,3 @@ def _totals(console: Console, worlds: Sequence[Summary], wall_s: float) -> None:
         f"[{style}]丢失 lost {totals.lost} · 重复 doubled {totals.doubled} · 被改 altered {totals.altered}"
         f" · 最慢恢复 slowest recovery {totals.recovery_s:.0f} s · 有错的世界 worlds with something wrong {bad}[/{style}]"
     )
-
-
-def _command(wish: Wish, seeds: Sequence[int]) -> str:
-    span = f"--days {wish.days}" if wish.days else f"--minutes {wish.seconds / 60:g}"
-    return f"python -m simulator world --seeds {seeds[0]}..{seeds[-1]} --windows {wish.windows} {span}"

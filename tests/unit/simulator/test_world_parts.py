@@ -208,6 +208,7 @@ def test_worlds_side_by_side_come_in_the_order_of_their_seeds() -> None:
     [
         (["--seeds", "9..1"], "--seeds"),
         (["--seeds", "random:0"], "--seeds"),
+        (["--seeds", "1,x"], "--seeds"),
         (["--faults", "earthquake"], "earthquake"),
         (["--plan", "nowhere.json"], "nowhere.json"),
         (["--windows", "0"], "--windows"),
@@ -226,3 +227,19 @@ def test_the_command_runs_worlds_writes_a_report_and_tells_by_its_exit_code(tmp_
     assert result.exit_code == 0, result.output
     assert "lost 0" in result.output
     assert report.exists()
+
+
+def test_one_seed_is_told_on_request_and_reported_with_its_own_command(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    arguments = ["world", "--seed", "4", "--minutes", "0.2", "--windows", "1", "--faults", "unplugged", "--report", str(report)]
+    quiet, told = CliRunner().invoke(app, arguments), CliRunner().invoke(app, [*arguments, "--trace"])
+    assert (quiet.exit_code, told.exit_code) == (0, 0)
+    assert "Hello(" in told.output
+    assert "Hello(" not in quiet.output
+    text = report.read_text(encoding="utf-8")
+    some = CliRunner().invoke(
+        app, ["world", "--seeds", "5,2", "--minutes", "0.1", "--jobs", "1", "--report", str(tmp_path / "some")]
+    )
+    assert some.exit_code == 0
+    assert "--seeds 5,2 " in (tmp_path / "some").read_text(encoding="utf-8")
+    assert "--seed 4 --windows 1 --minutes 0.2 --faults &#34;unplugged&#34;" in text
