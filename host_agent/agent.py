@@ -58,6 +58,8 @@ LONGEST_WAIT_S = 1.0
 PURGE_EVERY_S = 6 * 3600.0
 MOST_PER_TURN = 500
 LOOK_AT_FILE_EVERY_S = 10.0
+ASK_AGAIN_EVERY_S = 60.0
+"""How often a device is asked again for the record that its receipts wait for and that is not here."""
 
 
 class Agent:
@@ -116,7 +118,7 @@ class Agent:
         self._device_clock = DeviceClock()
         self._hello_times = (0.0, 0.0)
         self._store_trouble = StoreTrouble()
-        self._purge_s = self._look_at_file_s = 0.0
+        self._purge_s = self._look_at_file_s = self._ask_again_s = 0.0
         self._counters: Counter[str] = Counter()
 
     # --- other threads ---------------------------------------------------------------------------------------
@@ -306,8 +308,12 @@ class Agent:
 
     def _take(self, event: Event, now: Instant) -> None:
         match event:
+            case Received(record, _) if record.seq != self._next_seq:
+                pass  # of the same bytes as what had the reading begin anew: it comes again
             case Received(record, raw):
                 self._received(record, raw, now)
+            case Skipped(first_seq, _, _) if first_seq != self._next_seq:
+                pass
             case Skipped(first_seq, count, was_released):
                 if was_released:
                     log.warning("评价器已释放 %d 条记录（已归集） released before they came here: %d..", count, first_seq)
@@ -387,6 +393,7 @@ class Agent:
         log.info("评价器 device %s firmware %s at %s", answer.device, answer.firmware, self._attachment.port_name)
         self._handover.met(self._outbox.last_receipt(answer.device))
         self._offer_receipt(answer.receipt_seq, answer.next_seq, now)
+        self._publisher.look_again()
         self._desk.connected(now)
         self._publisher.device_changed(
             DeviceState(
@@ -406,6 +413,21 @@ class Agent:
         self._publisher.journal_changed(max(0, status.next_seq - self._next_seq), status.free)
         if not self._batch:
             self._desk.reported(status, self._next_seq, now)
+            self._ask_for_hole(status, now)
+
+    def _ask_for_hole(self, status: Status, now: Instant) -> None:
+        """Read again from where the receipts stand if that record is not here: the disk has lost or damaged it.
+
+        Not often: the device may have lost it as well, and tells the collection so in a record of its own.
+        """
+        device, conversation = self._device, self._attachment.conversation
+        if device is None or conversation is None or status.receipt_seq >= self._next_seq or now.mono_s < self._ask_again_s:
+            return
+        self._ask_again_s = now.mono_s + ASK_AGAIN_EVERY_S
+        if not self._outbox.holds(device.device, status.receipt_seq):
+            log.warning("记录缺失，向评价器重新索取 record %d is not here and is asked for again", status.receipt_seq)
+            self._counters["asked_again"] += 1
+            self._next_seq = conversation.start(status.receipt_seq, now)
 
     def _hand_receipt(self, device: str, receipt: Receipt, now: Instant) -> None:
         if self._device is not None and self._device.device == device and self._handover.came(receipt):

@@ -25,6 +25,7 @@ _DAMAGE = (
     sqlite3.SQLITE_CONSTRAINT,
     sqlite3.SQLITE_MISMATCH,
     sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_TOOBIG,
 )
 _NOT_OUR_SCHEMA = re.compile(
     "no such|has no column|already exists|already another|malformed|syntax error|unrecognized token|unsupported file format"
@@ -38,8 +39,8 @@ _MARK = ".condemned"
 def is_damage(error: BaseException) -> bool:
     """Tell whether an error says that the file itself is damaged, and not only that it cannot be written now.
 
-    Our statements are constant and violate no constraint, so one that does, or finds no such table, has met a damaged file. Text
-    that is no UTF-8 any more is refused by Python's module, without a code of SQLite's.
+    Our statements are constant, violate no constraint and store little, so one that does, finds no such table or a value that is too
+    big has met a damaged file. Text that is no UTF-8 any more is refused by Python's module, without a code of SQLite's.
     """
     if isinstance(error, UnicodeDecodeError):
         return True

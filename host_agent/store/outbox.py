@@ -96,7 +96,7 @@ class Outbox:
         known_seq = self.next_seq(answer.device)
         went_back = known_seq > answer.next_seq
         next_seq = 0 if went_back else known_seq
-        if next_seq > answer.receipt_seq and not self._holds(answer.device, answer.receipt_seq):
+        if next_seq > answer.receipt_seq and not self.holds(answer.device, answer.receipt_seq):
             # passed over, or lost by this disk: the collection waits for it, or for the device's word that it is gone
             next_seq = answer.receipt_seq
         with self._writer.transaction() as connection:
@@ -108,9 +108,22 @@ class Outbox:
             )
             # or records that it writes while it is elsewhere would be taken for those that its old numbers named
             connection.execute("UPDATE devices SET next_seq = ? WHERE device = ?", (next_seq, answer.device))
+            # a device can lose its latest receipt with its power; where none is left to hand it, sending again brings another
+            receipt = self.last_receipt(answer.device)
+            first_seq = max(answer.receipt_seq, receipt.next_seq if receipt is not None else 0)
+            connection.execute(
+                "UPDATE records SET state = ? WHERE device = ? AND seq >= ? AND seq < ? AND state = ?",
+                (TO_SEND, answer.device, first_seq, answer.next_seq, RECEIPTED),
+            )
         return next_seq, went_back
 
-    def _holds(self, device: str, seq: int) -> bool:
+    def discard(self, row_id: int) -> None:
+        """Delete a record that is damaged here, so that the device's own can take its place."""
+        with self._writer.transaction() as connection:
+            connection.execute("DELETE FROM records WHERE id = ?", (row_id,))
+
+    def holds(self, device: str, seq: int) -> bool:
+        """Tell whether a record of that number is here."""
         query = "SELECT 1 FROM records WHERE device = ? AND seq = ?"
         return self._writer.connection.execute(query, (device, seq)).fetchone() is not None
 
@@ -177,7 +190,7 @@ class Outbox:
         is genuine is for the device to say, which keeps its records until it is; what it refuses is undone by `put_back`.
         """
         connection = self._writer.connection
-        row = connection.execute("SELECT receipt_seq FROM devices WHERE device = ?", (device,)).fetchone()
+        row = connection.execute("SELECT receipt_seq, receipt FROM devices WHERE device = ?", (device,)).fetchone()
         if row is None:
             return False
         held = connection.execute(
@@ -194,7 +207,8 @@ class Outbox:
                 (RECEIPTED, device, first_seq, receipt.next_seq, RECEIPTED),
             )
             self._receipt_twins(connection, device, first_seq, receipt)
-            if receipt.next_seq > row[0]:
+            # of the same number only where the one before it was refused: a device that loses it must be able to get it again
+            if receipt.next_seq > row[0] or (receipt.next_seq == row[0] and row[1] is None):
                 connection.execute(
                     "UPDATE devices SET receipt_seq = ?, receipt = ? WHERE device = ?",
                     (receipt.next_seq, receipt.pack(), device),

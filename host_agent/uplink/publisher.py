@@ -42,6 +42,8 @@ REFILL = WINDOW // 4
 MARK_MANY = 1000
 MARK_WITHIN_S = 0.1
 """PUBACKs are noted so many or so long together, for each note is a durable commit. One that is lost costs a repetition."""
+_UNREADABLE = (ProtocolError, ValidationError, OverflowError, OSError, TypeError, AttributeError)
+"""What a row raises whose values are not of the kind that was written."""
 NO_RECEIPT = (
     "归集端没有回执，请检查归集程序是否运行、评价器密钥是否属于本大厅 "
     "no receipt from the collector; is it running, and is the device's key the hall's?"
@@ -183,10 +185,14 @@ class Publisher:
             self._health_s = 0.0
         self._journal = (waiting, free)
 
+    def look_again(self) -> None:
+        """Send also what was put back to *to send*."""
+        self._delivery.after_id = 0
+
     def receipt_refused(self, device: str, receipt: Receipt, taken_seq: int, now: Instant) -> int:
         """Send again what a receipt that the device has refused seemed to release; return how many records that are."""
         count = self._outbox.put_back(device, receipt, taken_seq, self._delivery.run_ms(now))
-        self._delivery.after_id = 0
+        self.look_again()
         return count
 
     def stop(self, now: Instant) -> None:
@@ -298,16 +304,39 @@ class Publisher:
         self._health_s = min(self._health_s, now.mono_s + HEALTH_SOON_S)
 
     def _event(self, row: Row, now: Instant) -> bytes | None:
+        """Return the message for a row; None for one that is damaged, which the device will be asked for again.
+
+        All of it was checked when it came, so the database holds something else by now. A rating goes without its case rather
+        than not at all.
+        """
         try:
             record = quick_parse(row.raw)
-            case = Case.from_json(row.case_json.encode()) if row.case_json else None
-            reckoned = Reckoned.from_json(row.reckoned_json.encode()) if row.reckoned_json else None
-            historical = bool(row.is_replayed) or now.utc_ms - row.received_ms > HISTORICAL_AFTER_MS
-            return _written(self._place.path, row, record, case, historical, reckoned)
-        except (ProtocolError, ValidationError, OverflowError, OSError, TypeError, AttributeError) as error:
-            # checked when it came, so the database holds something else by now; the others must not wait behind it
-            self._complain(f"记录已损坏，无法发送 row {row.id} of the outbox is damaged and cannot be sent: {error}", now)
+        except (ProtocolError, OverflowError, TypeError) as error:
+            self._complain(f"记录已损坏，向评价器重新索取 a record is damaged here and is asked for again: {error}", now)
+            self._outbox.discard(row.id)
             return None
+        try:
+            return self._written(row, record, now)
+        except _UNREADABLE as error:
+            self._complain(f"事项信息已损坏，评价照常发送 a case is damaged here, the rating is sent without it: {error}", now)
+            bare = Row(row.id, row.device, row.raw, now.utc_ms, None, is_replayed=1, reckoned_json=None)
+        try:
+            return self._written(bare, record, now)
+        except _UNREADABLE as error:
+            self._complain(f"记录已损坏，向评价器重新索取 a record is damaged here and is asked for again: {error}", now)
+            self._outbox.discard(row.id)
+            return None
+
+    def _written(self, row: Row, record: Record, now: Instant) -> bytes:
+        case = Case.from_json(row.case_json.encode()) if row.case_json else None
+        reckoned = Reckoned.from_json(row.reckoned_json.encode()) if row.reckoned_json else None
+        historical = bool(row.is_replayed) or now.utc_ms - row.received_ms > HISTORICAL_AFTER_MS
+        case_json = case.to_json().decode() if case is not None else None
+        source = self._place.path
+        quick = write_event(source, row.device, record, row.raw, row.received_ms, case_json, historical, row.reckoned_json)
+        if quick is not None:
+            return quick
+        return RecordEvent.of(source, row.device, record, row.raw, row.received_ms, case, historical, reckoned).to_json()
 
     def _will(self, session: str) -> bytes:
         state = State(session=session, online=False, since_ms=self._clocks().utc_ms, agent=AGENT_VERSION, device=None)
@@ -340,11 +369,3 @@ class Publisher:
             oldest_waiting_ms=waiting.oldest_for_ms(now.utc_ms),
         )
         self._link.publish(self._place.up(Up.HEALTH), health.to_json(), qos=0)
-
-
-def _written(source: str, row: Row, record: Record, case: Case | None, historical: bool, reckoned: Reckoned | None) -> bytes:
-    case_json = case.to_json().decode() if case is not None else None
-    quick = write_event(source, row.device, record, row.raw, row.received_ms, case_json, historical, row.reckoned_json)
-    if quick is not None:
-        return quick
-    return RecordEvent.of(source, row.device, record, row.raw, row.received_ms, case, historical, reckoned).to_json()

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from host_agent.agent import Agent
+from host_agent.agent import ASK_AGAIN_EVERY_S, Agent
 from host_agent.config import load
 from host_agent.link.conversation import Conversation
 from host_agent.link.device_clock import UNKNOWN
-from host_agent.link.events import Received
+from host_agent.link.events import Received, Reported
 from host_agent.store.database import FILE_NAME
 from protocol.messages import RecordMessage, Start
 from protocol.payloads import Reckoned
 from protocol.record import Kind, parse_record
-from tests.agent_bench import SESSION, PaperLine, at, hello_answer, paper_line
+from tests.agent_bench import SESSION, PaperLine, at, hello_answer, paper_line, status
 from tests.chains import PaperDevice
 
 CONFIG = """
@@ -40,6 +40,7 @@ class Bench:
         self._database = folder / "data" / FILE_NAME
         self.agent._attachment.conversation = self.line.conversation
         self.agent._device = hello_answer()
+        self.agent._next_seq = 1  # as `join` has begun
         self.line.conversation.acknowledge = self._acknowledge  # type: ignore[method-assign]  # to look at that moment
 
     def _acknowledge(self, next_seq: int) -> None:
@@ -183,3 +184,43 @@ def test_a_press_is_reckoned_when_it_comes_and_never_again(bench: Bench) -> None
         parsed = parse_record(row.raw)
         bench.agent._outbox.accept(connection, row.device, [(parsed, row.raw)], 9, 0, lambda _record: UNKNOWN)
     assert [one.reckoned_json for one in bench.agent._outbox.to_send(0, 10)] == [row.reckoned_json]
+
+
+def test_a_record_that_receipts_wait_for_and_that_is_gone_is_asked_for_again_but_not_all_the_time(bench: Bench) -> None:
+    for record in records(5, 1, 3):
+        bench.come(record)
+    bench.agent._keep(at(1))
+    bench.agent._outbox.meet(hello_answer(next_seq=4), 1)
+    bench.line.read()
+    whole = status(next_seq=4, receipt_seq=2)
+    bench.agent._event(Reported(whole, None), at(2))
+    assert not [one for one in bench.line.read() if isinstance(one, Start)]
+    with bench.agent._writer.transaction() as connection:
+        connection.execute("DELETE FROM records WHERE seq = 2")
+    asked = 0
+    for second in range(3, 3 + int(2 * ASK_AGAIN_EVERY_S)):
+        bench.agent._event(Reported(whole, None), at(second))
+        starts = [one for one in bench.line.read() if isinstance(one, Start)]
+        assert all(start.next_seq == 2 for start in starts)
+        asked += len(starts)
+        bench.agent._next_seq = 4  # the device has lost it as well and passes over it
+    assert asked == 2
+    assert "asked_again" in bench.status()
+
+
+def test_what_was_read_in_the_same_bytes_as_the_word_that_has_the_reading_begin_anew_is_not_acknowledged(bench: Bench) -> None:
+    sent = records(5, 1, 3, 4)
+    for record in sent[:3]:
+        bench.come(record)
+    bench.agent._keep(at(1))
+    with bench.agent._writer.transaction() as connection:
+        connection.execute("DELETE FROM records WHERE seq = 2")
+    (late,) = bench.line.say(sent[3], 0, at(2))
+    bench.agent._event(Reported(status(next_seq=5, receipt_seq=2), None), at(2))
+    bench.agent._event(late, at(2))
+    bench.agent._keep(at(2))
+    assert bench.acks == [(4, 3)]
+    for record in sent[1:]:
+        bench.come(record)
+    bench.agent._keep(at(3))
+    assert bench.acks == [(4, 3), (5, 4)]

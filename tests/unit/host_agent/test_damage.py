@@ -231,3 +231,9 @@ def test_the_name_at_the_broker_outlives_the_database_and_belongs_to_one_window(
     with pytest.raises(StoreError, match="installation"):
         writer.client_id("533103/dating/07")
     writer.close()
+
+
+def test_a_value_that_is_too_big_was_never_written_here() -> None:
+    with sqlite3.connect(":memory:") as connection, pytest.raises(sqlite3.Error) as caught:
+        connection.execute("SELECT zeroblob(2000000000)")
+    assert is_damage(caught.value)

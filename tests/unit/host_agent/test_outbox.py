@@ -349,3 +349,30 @@ def test_what_a_refused_receipt_released_is_sent_again_a_few_times_at_once_and_t
     assert outbox.send_again(1000) == 3
     assert waiting() == [3, 4, 5]
     writer.close()
+
+
+def test_a_device_that_has_lost_its_latest_receipt_is_given_it_or_its_records_are_sent_again(
+    writer: Writer, outbox: Outbox
+) -> None:
+    device = PaperDevice()
+    written = device.write_many(4)
+    accept(writer, written)
+    receipt = receipt_for(device, written[3])
+    assert outbox.receipt(DEVICE, receipt)
+    outbox.meet(hello_answer(next_seq=5, receipt_seq=1), 1)
+    assert (outbox.last_receipt(DEVICE), waiting_seqs(writer)) == (receipt, [])
+    assert outbox.put_back(DEVICE, receipt, 5, 1000) == 0  # refused by a device that had already taken a genuine one
+    outbox.meet(hello_answer(next_seq=5, receipt_seq=3), 1)
+    assert waiting_seqs(writer) == [3, 4]
+
+
+def test_the_receipt_that_follows_a_refused_one_is_kept_for_the_next_hello(writer: Writer, outbox: Outbox) -> None:
+    device = PaperDevice()
+    written = device.write_many(2)
+    accept(writer, written)
+    genuine = receipt_for(device, written[1])
+    forged = replace(genuine, mac=bytes(16))
+    assert outbox.receipt(DEVICE, forged)
+    outbox.put_back(DEVICE, forged, 3, 1000)
+    assert outbox.receipt(DEVICE, genuine)
+    assert outbox.last_receipt(DEVICE) == genuine

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from host_agent.evaluations import Evaluation
 from host_agent.instant import Instant
 from host_agent.store.database import Writer
+from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.outbox import Outbox
 from host_agent.uplink import publisher as module
 from host_agent.uplink.mqtt import TAKEN_OVER, Broker, Listener
@@ -24,7 +26,7 @@ from protocol.record import Record
 from protocol.signing import sign_receipt
 from protocol.topics import Down, Up
 from tests.agent_bench import DEVICE, at, hello_answer
-from tests.chains import WINDOW, PaperDevice
+from tests.chains import CASE, EVALUATION, WINDOW, PaperDevice
 
 DAY_MS = 86_400_000
 
@@ -299,15 +301,36 @@ def test_a_collector_that_gives_no_receipt_is_a_trouble_until_it_gives_one(
     assert not stage.trouble()
 
 
-def test_a_row_that_is_damaged_holds_up_no_other(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    stage.write(3)
+def test_a_row_that_is_damaged_holds_up_no_other_and_makes_room_for_the_device_s_own(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = stage.write(3)
     with stage.writer.transaction() as connection:
         connection.execute("UPDATE records SET raw = zeroblob(128) WHERE seq = 2")
     stage.connect()
     stage.step()
     stage.step(1)
     assert stage.seqs() == [1, 3]
-    assert "cannot be sent" in caplog.text
+    assert "is asked for again" in caplog.text
+    assert not stage.outbox.holds(DEVICE, 2)
+    with stage.writer.transaction() as connection:
+        stage.outbox.accept(connection, DEVICE, [(one, one.pack()) for one in written], stage.now.utc_ms)
+    stage.step()
+    assert stage.seqs() == [1, 3, 2]
+
+
+@pytest.mark.parametrize("damage", ["UPDATE evaluations SET case_json = '{'", "UPDATE records SET reckoned_json = '{'"])
+def test_a_rating_is_sent_when_only_what_goes_with_it_is_damaged(stage: Stage, damage: str) -> None:
+    EvaluationStore(stage.writer).add(Evaluation(EVALUATION.hex(), CASE, 60_000, 1))
+    record = stage.device.write(evaluation=EVALUATION, case=CASE)
+    with stage.writer.transaction() as connection:
+        stage.outbox.accept(connection, DEVICE, [(record, record.pack())], stage.now.utc_ms)
+        connection.execute(damage)
+    stage.connect()
+    stage.step()
+    (event,) = stage.of(Up.RECORD)
+    assert event["data"]["seq"] == 1
+    assert stage.outbox.holds(DEVICE, 1)
 
 
 def test_a_window_of_records_is_on_its_way_and_no_more(stage: Stage) -> None:
