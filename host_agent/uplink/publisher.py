@@ -311,17 +311,13 @@ class Publisher:
         """
         try:
             record = quick_parse(row.raw)
-        except (ProtocolError, OverflowError, TypeError) as error:
-            self._complain(f"记录已损坏，向评价器重新索取 a record is damaged here and is asked for again: {error}", now)
-            self._outbox.discard(row.id)
-            return None
-        try:
-            return self._written(row, record, now)
-        except _UNREADABLE as error:
-            self._complain(f"事项信息已损坏，评价照常发送 a case is damaged here, the rating is sent without it: {error}", now)
-            bare = Row(row.id, row.device, row.raw, now.utc_ms, None, is_replayed=1, reckoned_json=None)
-        try:
-            return self._written(bare, record, now)
+            try:
+                return self._written(row, record, now)
+            except _UNREADABLE as error:
+                self._complain(
+                    f"事项信息已损坏，评价照常发送 a case is damaged here, the rating is sent without it: {error}", now
+                )
+                return self._written(row._replace(case_json=None, reckoned_json=None), record, now)
         except _UNREADABLE as error:
             self._complain(f"记录已损坏，向评价器重新索取 a record is damaged here and is asked for again: {error}", now)
             self._outbox.discard(row.id)

@@ -14,7 +14,7 @@ from host_agent.link.conversation import Conversation
 from host_agent.link.device_clock import UNKNOWN
 from host_agent.link.events import Received, Reported
 from host_agent.store.database import FILE_NAME
-from protocol.messages import RecordMessage, Start
+from protocol.messages import RecordMessage, Start, Unreadable
 from protocol.payloads import Reckoned
 from protocol.record import Kind, parse_record
 from tests.agent_bench import SESSION, PaperLine, at, hello_answer, paper_line, status
@@ -215,12 +215,23 @@ def test_what_was_read_in_the_same_bytes_as_the_word_that_has_the_reading_begin_
     bench.agent._keep(at(1))
     with bench.agent._writer.transaction() as connection:
         connection.execute("DELETE FROM records WHERE seq = 2")
-    (late,) = bench.line.say(sent[3], 0, at(2))
-    bench.agent._event(Reported(status(next_seq=5, receipt_seq=2), None), at(2))
-    bench.agent._event(late, at(2))
+    late = bench.line.say(sent[3], 0, at(2)) + bench.line.say(Unreadable(first_seq=5, count=1), 0, at(2))
+    bench.agent._event(Reported(status(next_seq=6, receipt_seq=2), None), at(2))
+    for event in late:
+        bench.agent._event(event, at(2))
     bench.agent._keep(at(2))
     assert bench.acks == [(4, 3)]
     for record in sent[1:]:
         bench.come(record)
     bench.agent._keep(at(3))
     assert bench.acks == [(4, 3), (5, 4)]
+
+
+def test_what_a_hello_puts_back_is_sent_although_later_records_have_gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr(bench.agent._publisher, "look_again", lambda: looked.append(1))
+    bench.line = PaperLine(Conversation(SESSION, at(2)))
+    bench.agent._attachment.conversation = bench.line.conversation
+    for event in bench.line.answer_hello(at(2), next_seq=3):
+        bench.agent._event(event, at(2))
+    assert looked

@@ -326,11 +326,13 @@ def test_a_rating_is_sent_when_only_what_goes_with_it_is_damaged(stage: Stage, d
     with stage.writer.transaction() as connection:
         stage.outbox.accept(connection, DEVICE, [(record, record.pack())], stage.now.utc_ms)
         connection.execute(damage)
+    came_ms = stage.now.utc_ms
     stage.connect()
-    stage.step()
+    stage.step(10)
     (event,) = stage.of(Up.RECORD)
     assert event["data"]["seq"] == 1
     assert stage.outbox.holds(DEVICE, 1)
+    assert event["data"]["received_at_ms"] == came_ms  # what is whole stays as it was
 
 
 def test_a_window_of_records_is_on_its_way_and_no_more(stage: Stage) -> None:
