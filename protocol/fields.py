@@ -102,13 +102,14 @@ class Layout:
     """Base of everything with a fixed byte layout; subclasses are made by `layout`."""
 
     STRUCT: ClassVar[Any]
+    NAMES: ClassVar[tuple[str, ...]]
     SIZE_BYTES: ClassVar[int | None]
     """The size of a layout without a tail; None with one."""
 
     def pack(self) -> bytes:
         """Return the bytes; ValueError names the field that does not fit."""
         try:
-            return bytes(self.STRUCT.build({name: getattr(self, name) for name in _names(type(self))}))
+            return bytes(self.STRUCT.build({name: getattr(self, name) for name in self.NAMES}))
         except (ConstructError, ValueError) as error:
             raise ValueError(f"{type(self).__name__}: {_one_line(error)}") from error
 
@@ -129,11 +130,7 @@ class Layout:
             raise MessageError("length", f"{cls.__name__}: {_one_line(error)}") from error
         except ValueError as error:
             raise MessageError("value", f"{cls.__name__}: {_one_line(error)}") from error
-        return cls(**{name: parsed[name] for name in _names(cls)})
-
-
-def _names(cls: type[Layout]) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]  # made a dataclass by layout
+        return cls(**{name: parsed[name] for name in cls.NAMES})
 
 
 def _one_line(error: Exception) -> str:
@@ -150,6 +147,7 @@ def layout(cls: type[L]) -> type[L]:
     made.STRUCT = Struct(
         *[field.name / (field.metadata["subcon"] * field.metadata["doc"]) for field in dataclasses.fields(made)]  # type: ignore[arg-type]  # made one line above
     )
+    made.NAMES = tuple(field.name for field in dataclasses.fields(made))  # type: ignore[arg-type]  # as above
     try:
         made.SIZE_BYTES = made.STRUCT.sizeof()
     except SizeofError:

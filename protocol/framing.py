@@ -32,6 +32,8 @@ RESERVED_VALUES: Final = 5
 """Byte values 0 to 4 never occur inside a frame on the line."""
 LONGEST_RUN: Final = 50
 """Ordinary bytes in a row that make a block of their own."""
+LONG_BLOCK: Final = 0xFF
+"""The code of such a block."""
 
 _BLOCK = re.compile(rb"([^\x00-\x04]{0,49})([\x00-\x04])|([^\x00-\x04]{50})", re.DOTALL)
 _CODE = [
@@ -39,13 +41,14 @@ _CODE = [
     for count in range(LONGEST_RUN)
 ]
 _RUN_OF = [max(0, code - RESERVED_VALUES) // RESERVED_VALUES for code in range(256)]
-_VALUE_OF = [bytes([max(0, code - RESERVED_VALUES) % RESERVED_VALUES]) for code in range(256)]
+_VALUE_OF = [max(0, code - RESERVED_VALUES) % RESERVED_VALUES for code in range(256)]
+_CONTROL = re.compile(rb"[\x00-\x04]")
 
 
 def _encode_block(block: re.Match[bytes]) -> bytes:
     run, value, long_run = block.groups()
     if long_run is not None:
-        return b"\xff" + bytes(long_run)
+        return bytes([LONG_BLOCK]) + bytes(long_run)
     return _CODE[len(run)][value[0]] + bytes(run)
 
 
@@ -56,26 +59,25 @@ def stuff(body: bytes) -> bytes:
 
 def unstuff(encoded: bytes) -> bytes:
     """Undo `stuff`; FrameError("encoding") for anything that `stuff` cannot have made."""
-    parts: list[bytes] = []
-    at, end = 0, len(encoded)
-    code = 0
+    control = _CONTROL.search(encoded)
+    if control is not None:
+        raise FrameError("encoding", f"byte 0x{control[0][0]:02x} inside a frame at offset {control.start()}")
+    # where a block's code was, the block before it ends: there its value goes, and nothing after 50 ordinary bytes
+    body = bytearray(encoded)
+    empty: list[int] = []
+    at, end, code = 0, len(encoded), LONG_BLOCK
     while at < end:
         code = encoded[at]
-        if code < RESERVED_VALUES:
-            raise FrameError("encoding", f"byte 0x{code:02x} inside a frame at offset {at}")
-        if code == 0xFF:
-            run, value = LONGEST_RUN, b""
-        else:
-            run, value = _RUN_OF[code], _VALUE_OF[code]
-        part = encoded[at + 1 : at + 1 + run]
-        if len(part) != run or (part and min(part) < RESERVED_VALUES):
-            raise FrameError("encoding", f"block at offset {at} is cut short or holds a control byte")
-        parts.append(part)
-        parts.append(value)
-        at += 1 + run
-    if not parts or parts[-1] != b"\x00":
-        raise FrameError("encoding", "a frame must end in a block for the appended zero")
-    return b"".join(parts)[:-1]
+        at += 1 + _RUN_OF[code]
+        if at < end:
+            body[at] = _VALUE_OF[code]
+            if code == LONG_BLOCK:
+                empty.append(at)
+    if at != end or code == LONG_BLOCK or _VALUE_OF[code]:
+        raise FrameError("encoding", "the last block is cut short, or is not that of the appended zero")
+    for place in reversed(empty):
+        del body[place]
+    return bytes(body[1:])
 
 
 @dataclass(frozen=True, slots=True)

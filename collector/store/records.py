@@ -35,7 +35,7 @@ def held(connection: sa.Connection, device: str, seqs: Sequence[int]) -> dict[in
     """Return the stored records among these numbers (sorted, not empty)."""
     rows: list[Any] = []
     if seqs[-1] - seqs[0] < 4 * len(seqs):
-        rows.extend(_HELD.run(connection, device=device, first=seqs[0], last=seqs[-1]))
+        rows.extend(_HELD.rows(connection, device=device, first=seqs[0], last=seqs[-1]))
     else:
         wanted = sa.select(_R.seq, _R.raw, _R.case_matches).where(_R.device == device)
         for at in range(0, len(seqs), _CHUNK):
@@ -58,7 +58,7 @@ _INSERT = Prepared(sa.insert(records), records.c.keys())
 
 def last_arrival(connection: sa.Connection) -> int:
     """Return the reading position of the newest row, 0 when there is none."""
-    return _LAST_ARRIVAL.run(connection).scalar() or 0
+    return _LAST_ARRIVAL.value(connection) or 0
 
 
 _LAST_ARRIVAL = Prepared(sa.select(sa.func.max(_R.arrival)))
@@ -66,7 +66,7 @@ _LAST_ARRIVAL = Prepared(sa.select(sa.func.max(_R.arrival)))
 
 def last_seq(connection: sa.Connection, device: str) -> int:
     """Return the greatest stored number of a device, 0 when there is none."""
-    return _LAST_SEQ.run(connection, device=device).scalar() or 0
+    return _LAST_SEQ.value(connection, device=device) or 0
 
 
 _LAST_SEQ = Prepared(sa.select(sa.func.max(_R.seq)).where(_DEVICE))
@@ -74,7 +74,7 @@ _LAST_SEQ = Prepared(sa.select(sa.func.max(_R.seq)).where(_DEVICE))
 
 def before(connection: sa.Connection, device: str, seq: int, floor: int) -> Place | None:
     """Return the stored neighbour with the greatest number below `seq`, not below `floor`."""
-    row = _BEFORE.run(connection, device=device, seq=seq, floor=floor).first()
+    row = _BEFORE.row(connection, device=device, seq=seq, floor=floor)
     return None if row is None else _place(row)
 
 
@@ -88,7 +88,7 @@ _BEFORE = Prepared(
 
 def after(connection: sa.Connection, device: str, seq: int, ceiling: int) -> tuple[Place, Link] | None:
     """Return the stored neighbour with the smallest number above `seq`, not above `ceiling`, and its link so far."""
-    row = _AFTER.run(connection, device=device, seq=seq, ceiling=ceiling).first()
+    row = _AFTER.row(connection, device=device, seq=seq, ceiling=ceiling)
     return None if row is None else (_place(row), Link(row[4]))
 
 
@@ -108,7 +108,7 @@ def open_links(connection: sa.Connection, device: str) -> list[tuple[Place, Link
 
 def lost_spans(connection: sa.Connection, device: str) -> list[Span]:
     """Return what the device has declared lost."""
-    return [(first, first + count - 1) for first, count in _LOST.run(connection, device=device) if count]
+    return [(first, first + count - 1) for first, count in _LOST.rows(connection, device=device) if count]
 
 
 _LOST = Prepared(sa.select(_R.refers_to, _R.value).where(_DEVICE, IS_LOST))
@@ -159,7 +159,7 @@ _REPLACE = Prepared(
 
 def first_in(connection: sa.Connection, device: str, floor: int, ceiling: int) -> tuple[int, Link] | None:
     """Return number and link of the first stored record of a journal."""
-    row = _FIRST.run(connection, device=device, floor=floor, ceiling=ceiling).first()
+    row = _FIRST.row(connection, device=device, floor=floor, ceiling=ceiling)
     return None if row is None else (row[0], Link(row[1]))
 
 
@@ -173,7 +173,7 @@ _FIRST = Prepared(
 
 def whole_until(connection: sa.Connection, device: str, seq: int, ceiling: int) -> Place | None:
     """Return the last record of the whole stretch that begins with the stored record `seq`; None when that is not stored."""
-    stop = _TROUBLE.run(connection, device=device, seq=seq).scalar()
+    stop = _TROUBLE.value(connection, device=device, seq=seq)
     return before(connection, device, min(stop or ceiling + 1, ceiling + 1), seq)
 
 

@@ -43,7 +43,6 @@ def note_evidence(connection: sa.Connection, item: Evidence, now_ms: int) -> boo
     place = item.window.path if item.window else ""
     if _count_again(connection, item.fingerprint, now_ms):
         return False
-    kept = sa.select(sa.func.count()).where(_E.kind == item.kind.value, _E.place == place)
     row: dict[str, Any] = {
         "fingerprint": item.fingerprint,
         "kind": item.kind.value,
@@ -57,13 +56,17 @@ def note_evidence(connection: sa.Connection, item: Evidence, now_ms: int) -> boo
         "last_ms": now_ms,
         "count": 1,
     }
-    if connection.execute(kept).scalar_one() >= EVIDENCE_KEPT:
+    if _KEPT.value(connection, kind=item.kind.value, place=place) >= EVIDENCE_KEPT:
         row |= {"fingerprint": _digest(f"more/{item.kind.value}/{place}"), "device": None, "seq": None, "payload": b""}
         row["text"] = f"more than {EVIDENCE_KEPT} different ones; counted here, no longer kept one by one"
         if _count_again(connection, row["fingerprint"], now_ms):
             return False
-    connection.execute(sa.insert(evidence).values(row))
+    _NEW_EVIDENCE.run(connection, **row)
     return True
+
+
+_NEW_EVIDENCE = Prepared(sa.insert(evidence).inline(), [column.name for column in _E if column.name != "id"])
+_KEPT = Prepared(sa.select(sa.func.count()).where(_E.kind == sa.bindparam("kind"), _E.place == sa.bindparam("place")))
 
 
 def _text(said: str) -> str:
@@ -76,13 +79,18 @@ def _digest(text: str) -> str:
 
 
 def _count_again(connection: sa.Connection, fingerprint: str, now_ms: int) -> bool:
-    again = sa.update(evidence).where(_E.fingerprint == fingerprint).values(count=_E.count + 1, last_ms=now_ms)
-    return connection.execute(again).rowcount > 0
+    return _AGAIN.run(connection, same=fingerprint, now=now_ms) > 0
+
+
+_AGAIN = Prepared(
+    sa.update(evidence).where(_E.fingerprint == sa.bindparam("same")).values(count=_E.count + 1, last_ms=sa.bindparam("now")),
+    [],
+)
 
 
 def position(connection: sa.Connection, device: str, journal: int) -> Position | None:
     """Return the position of one journal, or None when nothing of it has been met."""
-    row = _POSITION.run(connection, device=device, journal=journal).first()
+    row = _POSITION.row(connection, device=device, journal=journal)
     return None if row is None else Position(*row)
 
 
@@ -103,12 +111,13 @@ _SAME_POSITION = Prepared(sa.update(positions).where(_THIS).values({name: sa.bin
 
 def window(connection: sa.Connection, place: Window) -> dict[str, Any] | None:
     """Return the row of a window, or None when it has never been heard."""
-    row = _WINDOW.run(connection, area=place.area, hall=place.hall, window=place.window).mappings().first()
-    return None if row is None else dict(row)
+    row = _WINDOW.row(connection, area=place.area, hall=place.hall, window=place.window)
+    return None if row is None else dict(zip(_WINDOW_COLUMNS, row, strict=True))
 
 
 _HERE = sa.and_(*(column == sa.bindparam(column.name) for column in (_W.area, _W.hall, _W.window)))
 _WINDOW = Prepared(sa.select(windows).where(_HERE))
+_WINDOW_COLUMNS = windows.c.keys()
 
 
 def save_window(connection: sa.Connection, place: Window, values: dict[str, Any], *, new: bool) -> None:

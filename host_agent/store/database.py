@@ -1,7 +1,8 @@
 """Opening the agent's SQLite file: one agent at a time, durable commits, migrations before anything else.
 
-`Writer.transaction` is the only way to write. sqlite-utils keeps the migrations; the hot path uses plain statements, because its
-`insert` costs half as much again and its `atomic` begins deferred, which fails under contention whatever the time-out.
+What takes more than one statement is written in a `Writer.transaction`; a single statement is a transaction of its own. sqlite-utils
+keeps the migrations; the hot path uses plain statements, because its `insert` costs half as much again and its `atomic` begins
+deferred, which fails under contention whatever the time-out.
 What happens to a file that is damaged is in `damage`: it is moved aside, at this start or at the next one.
 """
 
@@ -152,11 +153,19 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise damaged(found)
         _must_be_writable(connection, path)
         with content_checked():
-            migrations.apply(Database(connection))
+            _migrate(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to the newest step, all of it in one transaction; a look is enough where it is there already."""
+    database = Database(connection)
+    if migrations.pending(database):
+        with database.atomic():
+            migrations.apply(database)
 
 
 def _must_be_writable(connection: sqlite3.Connection, path: Path) -> None:

@@ -54,6 +54,8 @@ class Outbox:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
+        self.puts = 0
+        """How often something may have come to be sent that was not there before."""
 
     def accept(
         self,
@@ -65,6 +67,7 @@ class Outbox:
         reckon: Callable[[Record], Reckoned] | None = None,
     ) -> None:
         """Insert records in the caller's transaction; what is here already stays as it is, also when it was written."""
+        self.puts += 1
         connection.executemany(
             "INSERT OR IGNORE INTO records (device, seq, mac, raw, evaluation, received_ms, replayed, state, reckoned_json)"
             " VALUES (?,?,?,?,?,?,?,?,?)",
@@ -119,8 +122,7 @@ class Outbox:
 
     def discard(self, row_id: int) -> None:
         """Delete a record that is damaged here, so that the device's own can take its place."""
-        with self._writer.transaction() as connection:
-            connection.execute("DELETE FROM records WHERE id = ?", (row_id,))
+        self._writer.connection.execute("DELETE FROM records WHERE id = ?", (row_id,))
 
     def holds(self, device: str, seq: int) -> bool:
         """Tell whether a record of that number is here."""
@@ -159,12 +161,11 @@ class Outbox:
 
     def give_up_disputed(self) -> int:
         """Stop sending what can never get a receipt, for another record has its number and has one; return how many that are."""
-        with self._writer.transaction() as connection:
-            return connection.execute(
-                "UPDATE records SET state = ? WHERE state = ? AND sends >= ? AND EXISTS (SELECT 1 FROM records o"
-                " WHERE o.device = records.device AND o.seq = records.seq AND o.mac <> records.mac AND o.state = ?)",
-                (DISPUTED, SENT, SENDS_OF_DISPUTED, RECEIPTED),
-            ).rowcount
+        return self._writer.connection.execute(
+            "UPDATE records SET state = ? WHERE state = ? AND sends >= ? AND EXISTS (SELECT 1 FROM records o"
+            " WHERE o.device = records.device AND o.seq = records.seq AND o.mac <> records.mac AND o.state = ?)",
+            (DISPUTED, SENT, SENDS_OF_DISPUTED, RECEIPTED),
+        ).rowcount
 
     def contradicts(self, device: str, record: Record) -> bool:
         """Tell whether the record before this one is here, and none of that number is the one it was chained to."""
@@ -177,10 +178,9 @@ class Outbox:
 
     def send_again(self, sent_before_run_ms: int) -> int:
         """Put what was sent by that running time and has no receipt back to *to send*; return how many that are."""
-        with self._writer.transaction() as connection:
-            return connection.execute(
-                "UPDATE records SET state = ? WHERE state = ? AND sent_run_ms <= ?", (TO_SEND, SENT, sent_before_run_ms)
-            ).rowcount
+        return self._writer.connection.execute(
+            "UPDATE records SET state = ? WHERE state = ? AND sent_run_ms <= ?", (TO_SEND, SENT, sent_before_run_ms)
+        ).rowcount
 
     def receipt(self, device: str, receipt: Receipt) -> bool:
         """Take a receipt if its record MAC is one held here; keep the latest for the device's next hello.

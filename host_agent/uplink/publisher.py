@@ -77,6 +77,8 @@ class Publisher:
         self._number = 0
         self._session = ""
         self._since_ms = 0
+        self._nothing_at: tuple[int, int] | None = None
+        """Where the outbox had nothing to send: how often something had been put into it, and after which row."""
         self._acknowledged: list[int] = []
         self._mark_s = 0.0
         self._health_s = self._state_s = 0.0
@@ -134,6 +136,7 @@ class Publisher:
             self._outbox.mark_sent(self._acknowledged, self._delivery.run_ms(now))
             self._acknowledged.clear()
         if before_ms is not None:
+            self._nothing_at = None
             disputed = self._outbox.give_up_disputed()
             if disputed:
                 self.disputed += disputed
@@ -188,6 +191,7 @@ class Publisher:
     def look_again(self) -> None:
         """Send also what was put back to *to send*."""
         self._delivery.after_id = 0
+        self._nothing_at = None
 
     def receipt_refused(self, device: str, receipt: Receipt, taken_seq: int, now: Instant) -> int:
         """Send again what a receipt that the device has refused seemed to release; return how many records that are."""
@@ -283,8 +287,12 @@ class Publisher:
     def _publish_records(self, now: Instant) -> None:
         assert self._link is not None  # noqa: S101  # is_connected implies a link
         while self._delivery.room >= REFILL:
+            place = (self._outbox.puts, self._delivery.after_id)
+            if place == self._nothing_at:
+                return
             rows = self._outbox.to_send(self._delivery.after_id, self._delivery.room)
             if not rows:
+                self._nothing_at = place
                 return
             for row in rows:
                 if self._delivery.is_in_flight(row.id):

@@ -53,11 +53,15 @@ class FaultyFlash(MemoryFlash):
         """Fill `buffer`, weak bits anyhow; nothing is read without power."""
         if not self.has_power:
             raise PowerCut
-        super().read(sector, at, buffer)
         begin = sector * SECTOR_BYTES + at
-        for place, mask in self.weak.items():
-            if begin <= place < begin + len(buffer):
-                buffer[place - begin] ^= mask & self._random.randrange(256)
+        buffer[:] = self.content[begin : begin + len(buffer)]
+        if self.weak:
+            self._shake(begin, buffer)
+
+    def _shake(self, begin: int, buffer: bytearray | memoryview) -> None:
+        end = begin + len(buffer)
+        for place in [place for place in self.weak if begin <= place < end]:
+            buffer[place - begin] ^= self.weak[place] & self._random.randrange(256)
 
     def program(self, sector: int, at: int, page: bytearray) -> None:
         """Clear the bits that are clear in `page`, or only some of them."""

@@ -1,64 +1,41 @@
 """The agent of the world: the real program on a real SQLite file, started, killed and started again.
 
-A kill comes before or after any statement that touches the database, as a process dies: what was not committed is gone, what was
-committed stays, nothing else is tidied up.
+A kill comes before or after any statement that touches the database (see `mortal`).
 """
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from host_agent.agent import Agent
 from host_agent.config import Config, DeviceConfig, PlaceConfig
 from host_agent.desk import Desk
 from host_agent.errors import DamagedError
 from host_agent.instant import Instant
+from host_agent.store.database import FILE_NAME, Writer
 from host_agent.surroundings import Surroundings
 from protocol.topics import Window
 from simulator.world.broker import Broker
 from simulator.world.line import NAMES, Line
+from simulator.world.mortal import NEVER, NO_LIMIT_PAGES, Killed, MortalConnection
 from simulator.world.scheduler import Scheduler, WallClock
 from simulator.world.trace import Trace
 
-NO_LIMIT_PAGES = 1 << 30
 PAGE_BYTES = 4096
 
 
-class Killed(BaseException):
-    """The process is gone; not an Exception, so that nothing in it can mistake it for an error of its own."""
-
-
-class _Statements:
-    """A connection that counts statements and dies at one of them, before or after it took effect."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self.left = -1
-        self.after = False
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._connection, name)
-        return self._counted(found) if name in ("execute", "executemany") else found
-
-    def most_pages(self, pages: int) -> None:
-        """Let the file grow to so many pages and no further, as a full disk does; at least to what it has."""
-        self._connection.execute(f"PRAGMA max_page_count = {pages}")
-
-    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any) -> Any:
-            if self.left != 0:
-                self.left -= self.left > 0
-                return call(*arguments)
-            if self.after:
-                call(*arguments)
-            raise Killed
-
-        return counted
+@cache
+def _blank() -> bytes:
+    """Return the file of a database with the newest schema and nothing in it; making one takes long."""
+    with tempfile.TemporaryDirectory(prefix="world-") as folder:
+        Writer(Path(folder)).close()  # the last to close brings everything into the file
+        return (Path(folder) / FILE_NAME).read_bytes()
 
 
 class WorldAgent:
@@ -95,7 +72,7 @@ class WorldAgent:
             connect=broker.connect,
             posted=self._plan_now,
         )
-        self._statements: _Statements | None = None
+        self._statements: MortalConnection | None = None
         self._life = 0
         self._planned_s = float("inf")
         self._asleep_until_s = 0.0
@@ -111,19 +88,22 @@ class WorldAgent:
     @property
     def file(self) -> Path:
         """The agent's database."""
-        return self._folder / "agent.db"
+        return self._folder / FILE_NAME
 
     def start(self) -> None:
         """Start the process."""
         if self.agent is not None:
             return
         self._life += 1
+        if not self.file.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self.file.write_bytes(_blank())
         try:
             agent = Agent(self._config, self._surroundings)
         except Exception as error:
             self._crashed(error)
             return
-        self._statements = _Statements(agent._writer.connection)
+        self._statements = MortalConnection(agent._writer.connection)
         agent._writer.connection = self._statements  # type: ignore[assignment]  # it behaves as one, until it dies
         self.agent = agent
         self._planned_s = float("inf")  # whatever was planned was for the life before
@@ -148,7 +128,7 @@ class WorldAgent:
     def kill_at(self, statements: int, *, after: bool) -> None:
         """Have the process die at the statement after so many more."""
         if self._statements is not None and self.agent is not None:
-            self._statements.left, self._statements.after = statements, after
+            self._statements.kill_at(statements, after=after)
 
     def sleep(self, seconds: float) -> None:
         """Let the PC sleep: the process stands still."""
@@ -211,7 +191,7 @@ class WorldAgent:
     def mend(self) -> None:
         """Put everything right."""
         self.free_disk()
-        self.kill_at(-1, after=False)
+        self.kill_at(NEVER, after=False)
         self.clock.wrong_by_ms = 0
         self._asleep_until_s = 0.0
         self._plan_now()
@@ -260,7 +240,7 @@ class WorldAgent:
         self._life += 1
         self._planned_s = float("inf")
         if self._statements is not None:
-            self._statements.left = -1
+            self._statements.kill_at(NEVER, after=False)
         agent._writer.close()  # without a commit: SQLite rolls back, as it would when the process is gone
         if self._broker.client is not None:
             self._broker.client.vanish()

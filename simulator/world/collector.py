@@ -14,8 +14,8 @@ from collector.ingest.core import Ingest, Message, Taken
 from collector.ingest.evidence import EvidenceKind
 from collector.store.database import Database
 from protocol.topics import Window
-from simulator.world.agent import NO_LIMIT_PAGES, Killed
 from simulator.world.broker import Broker
+from simulator.world.mortal import NEVER, NO_LIMIT_PAGES, Killed, MortalConnection
 from simulator.world.scheduler import Scheduler, WallClock
 from simulator.world.trace import Trace
 
@@ -44,6 +44,21 @@ def new_database(folder: Path) -> Database:
     return Database(folder)
 
 
+def _mortal(engine: sa.Engine) -> MortalConnection:
+    """Put a mortal connection in the place of the writer's one connection, and return it."""
+    put: list[MortalConnection] = []
+
+    def checked_out(real: Any, record: Any, proxy: Any) -> None:
+        if not put:
+            put.append(MortalConnection(real))
+            record.dbapi_connection = proxy.dbapi_connection = put[0]
+
+    sa.event.listen(engine, "checkout", checked_out)
+    engine.raw_connection().close()
+    sa.event.remove(engine, "checkout", checked_out)
+    return put[0]
+
+
 class WorldCollector:
     """Takes what waits at the brokers, in batches; `messages` are all that it has ever been given, each once."""
 
@@ -54,11 +69,9 @@ class WorldCollector:
         self._hall_keys = hall_keys
         self._brokers: dict[str, Broker] = {}
         self._ingest: Ingest | None = None
-        self._driver: Any = None
+        self._driver: MortalConnection | None = None
         self._before: bytes | None = None
         self._is_planned = False
-        self._left = -1
-        self._after = False
         self.clock = WallClock(scheduler)
         self.database: Database | None = None
         self.messages: dict[Message, None] = {}
@@ -78,17 +91,12 @@ class WorldCollector:
             return
         self.database = new_database(self._folder)
         self._ingest = self.new_ingest(self.database.writer)
-        pooled = self.database.writer.raw_connection()  # there is one, for ever
-        self._driver = pooled.driver_connection
-        pooled.close()
+        self._driver = _mortal(self.database.writer)
         self._before = None
         if self._driver.execute("PRAGMA synchronous").fetchone()[0] < FULL:
             # SQLite then syncs at checkpoints only: all that this process is going to write can be lost
             self._driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._before = self.database.path.read_bytes()
-        self._left = -1
-        for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
-            sa.event.listen(self.database.writer, name, self._statement(name))
         self._trace.note("collector", "starts")
         self._wake()
 
@@ -111,33 +119,20 @@ class WorldCollector:
 
     def kill_at(self, statements: int, *, after: bool) -> None:
         """Have the process die at the statement after so many more."""
-        self._left, self._after = statements, after
+        if self._driver is not None:
+            self._driver.kill_at(statements, after=after)
 
     def limit_disk(self, pages: int = 1) -> None:
         """Leave no room for another page of the database."""
         if self._driver is not None:
-            self._driver.execute(f"PRAGMA max_page_count = {pages}")
+            self._driver.most_pages(pages)
 
     def mend(self) -> None:
         """Put everything right."""
-        self._left = -1
+        self.kill_at(NEVER, after=False)
         self.clock.wrong_by_ms = 0
         self.limit_disk(NO_LIMIT_PAGES)
         self._wake()
-
-    def _statement(self, name: str) -> Callable[..., None]:
-        is_after = name == "after_cursor_execute"
-
-        def happens(*_arguments: Any) -> None:
-            if self._left < 0 or (is_after and not self._after) or (not is_after and self._after and name != "commit"):
-                return
-            if self._left == 0:
-                if self._driver.in_transaction:
-                    self._driver.rollback()  # as SQLite does for a process that is gone; closing leaves it to cursors still open
-                raise Killed
-            self._left -= 1
-
-        return happens
 
     def _wake(self, pause_s: float = COLLECT_EVERY_S) -> None:
         if not self._is_planned:
@@ -177,6 +172,6 @@ class WorldCollector:
             self.messages[message] = None
         for message in taken.publish:
             self._brokers["/".join(message.topic.split("/")[2:5])].give(message.topic, message.payload)
-        if self._left == 0:
+        if self._driver is not None and self._driver.is_next:
             raise Killed
         return taken

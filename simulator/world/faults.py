@@ -13,12 +13,13 @@ from random import Random
 from typing import Protocol
 
 from collector.ingest.core import Message
-from simulator.world.agent import NO_LIMIT_PAGES, WorldAgent
+from simulator.world.agent import WorldAgent
 from simulator.world.broker import Broker
 from simulator.world.collector import WorldCollector
 from simulator.world.device import WorldDevice
 from simulator.world.forger import WAYS, forge, forge_receipt
 from simulator.world.line import NAMES, Line
+from simulator.world.mortal import NO_LIMIT_PAGES
 from simulator.world.scheduler import WallClock
 
 DAY_MS = 86_400_000
