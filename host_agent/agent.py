@@ -436,6 +436,7 @@ class Agent:
     def _offer_receipt(self, receipt_seq: int, next_seq: int, now: Instant) -> None:
         if self._attachment.is_talking:
             self._handover.offer(receipt_seq, next_seq, lambda receipt: self._attachment.request(receipt, now))
+            self._attachment.flush()  # now, and not after the commits of this turn
 
     def _answered(self, answer: Answered, now: Instant) -> None:
         handed = self._handover.answered(answer, self._next_seq, lambda receipt: self._attachment.request(receipt, now))

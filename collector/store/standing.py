@@ -6,7 +6,7 @@ All take the connection of the one open write transaction. Called by ingest/inta
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -101,7 +101,7 @@ _CHANGING = [name for name in positions.c.keys() if name not in ("device", "jour
 
 def save_position(connection: sa.Connection, item: Position, *, new: bool) -> None:
     """Write a position back."""
-    (_NEW_POSITION if new else _SAME_POSITION).run(connection, **asdict(item))
+    (_NEW_POSITION if new else _SAME_POSITION).run(connection, **{name: getattr(item, name) for name in positions.c.keys()})  # noqa: SIM118  # not a dict
 
 
 _NEW_POSITION = Prepared(sa.insert(positions), positions.c.keys())

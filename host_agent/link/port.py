@@ -65,7 +65,10 @@ class _SerialTransport:
 
     def read(self) -> bytes:
         try:
-            return bytes(self._serial.read(max(1, min(self._serial.in_waiting, CHUNK_BYTES))))
+            data = bytes(self._serial.read(max(1, min(self._serial.in_waiting, CHUNK_BYTES))))
+            if len(data) == 1 and (waiting := self._serial.in_waiting):
+                data += self._serial.read(min(waiting, CHUNK_BYTES))  # what came with the byte that was waited for
+            return data
         except (OSError, TypeError) as error:  # TypeError: pyserial's own, when closed during a read
             raise PortError(f"端口中断 the port failed: {error}") from error
 

@@ -182,25 +182,22 @@ class Outbox:
             "UPDATE records SET state = ? WHERE state = ? AND sent_run_ms <= ?", (TO_SEND, SENT, sent_before_run_ms)
         ).rowcount
 
+    def fits(self, device: str, receipt: Receipt) -> bool:
+        """Tell whether a receipt is about a record that is held here, or repeats one whose records may have been purged since."""
+        row = self._writer.connection.execute("SELECT receipt_seq FROM devices WHERE device = ?", (device,)).fetchone()
+        return row is not None and (self._is_held(device, receipt) or bool(receipt.next_seq <= row[0]))
+
     def receipt(self, device: str, receipt: Receipt) -> bool:
-        """Take a receipt if its record MAC is one held here; keep the latest for the device's next hello.
+        """Take a receipt if it fits, and tell whether it does; keep the latest for the device's next hello.
 
         It covers the journal that its record belongs to: an earlier journal is receipted on its own (see the collector's
         receipts). Of two records with one number it covers the one in its chain. The agent has no key: whether the receipt
         is genuine is for the device to say, which keeps its records until it is; what it refuses is undone by `put_back`.
         """
-        connection = self._writer.connection
-        row = connection.execute("SELECT receipt_seq, receipt FROM devices WHERE device = ?", (device,)).fetchone()
-        if row is None:
-            return False
-        held = connection.execute(
-            "SELECT 1 FROM records WHERE device = ? AND seq = ? AND mac = ?",
-            (device, receipt.next_seq - 1, receipt.record_mac),
-        ).fetchone()
-        if held is None:
-            return bool(receipt.next_seq <= row[0])  # repeated; its records may have been purged since
+        if not self._is_held(device, receipt):
+            return self.fits(device, receipt)
         first_seq = (receipt.next_seq - 2) // SEQ_SPAN * SEQ_SPAN + 1
-        with self._writer.transaction():
+        with self._writer.transaction() as connection:
             connection.execute(
                 "UPDATE records SET state = ? WHERE device = ? AND seq >= ? AND seq < ? AND state < ? AND NOT EXISTS"
                 " (SELECT 1 FROM records o WHERE o.device = records.device AND o.seq = records.seq AND o.mac <> records.mac)",
@@ -208,12 +205,17 @@ class Outbox:
             )
             self._receipt_twins(connection, device, first_seq, receipt)
             # of the same number only where the one before it was refused: a device that loses it must be able to get it again
-            if receipt.next_seq > row[0] or (receipt.next_seq == row[0] and row[1] is None):
-                connection.execute(
-                    "UPDATE devices SET receipt_seq = ?, receipt = ? WHERE device = ?",
-                    (receipt.next_seq, receipt.pack(), device),
-                )
+            connection.execute(
+                "UPDATE devices SET receipt_seq = ?1, receipt = ?2 WHERE device = ?3"
+                " AND (receipt_seq < ?1 OR (receipt_seq = ?1 AND receipt IS NULL))",
+                (receipt.next_seq, receipt.pack(), device),
+            )
         return True
+
+    def _is_held(self, device: str, receipt: Receipt) -> bool:
+        query = "SELECT 1 FROM records WHERE device = ? AND seq = ? AND mac = ?"
+        key = (device, receipt.next_seq - 1, receipt.record_mac)
+        return self._writer.connection.execute(query, key).fetchone() is not None
 
     def put_back(self, device: str, receipt: Receipt, taken_seq: int, run_ms: int) -> int:
         """Send again what a receipt seemed to release that the device has refused; return how many records that are.

@@ -40,8 +40,9 @@ WINDOW = 100
 REFILL = WINDOW // 4
 """Records are read from the outbox when the window has room for so many: reading one at a time doubles the cost of each."""
 MARK_MANY = 1000
-MARK_WITHIN_S = 0.1
-"""PUBACKs are noted so many or so long together, for each note is a durable commit. One that is lost costs a repetition."""
+MARK_WITHIN_S = 0.2
+"""PUBACKs are noted so many or so long together, for each note is a durable commit, and one that the receipt overtakes is none.
+One that is lost costs a repetition."""
 _UNREADABLE = (ProtocolError, ValidationError, OverflowError, OSError, TypeError, AttributeError)
 """What a row raises whose values are not of the kind that was written."""
 NO_RECEIPT = (
@@ -256,9 +257,8 @@ class Publisher:
                 self._acknowledged.append(row_id)
 
     def _is_mark_due(self, now: Instant) -> bool:
-        """Tell whether to note what was acknowledged: at once when no more acks are coming, or many together."""
-        more_come = self.is_connected and self._delivery.room < WINDOW
-        return not more_come or len(self._acknowledged) >= MARK_MANY or now.mono_s >= self._mark_s
+        """Tell whether to note what was acknowledged: many together, or after a while."""
+        return not self.is_connected or len(self._acknowledged) >= MARK_MANY or now.mono_s >= self._mark_s
 
     def _received(self, topic: str, payload: bytes, now: Instant) -> None:
         try:
@@ -273,16 +273,18 @@ class Publisher:
             issued_ms=word.issued_ms,
             mac=bytes.fromhex(word.mac),
         )
-        if not self._outbox.receipt(word.device, receipt):
+        if not self._outbox.fits(word.device, receipt):
             self.refused_receipts += 1
             log.debug("receipt for %s up to %d fits no record here; ignored", word.device, word.next_seq)
             return
+        # to the device first: it waits, and whether the receipt is genuine is for it to say; what is not noted here is sent again
+        self._receipt(word.device, receipt, now)
+        self._outbox.receipt(word.device, receipt)
         self._delivery.receipted()
         self._told.discard(NO_RECEIPT)
         if self.trouble == NO_RECEIPT:
             self.trouble = None
         self._say_health_soon(now)
-        self._receipt(word.device, receipt, now)
 
     def _publish_records(self, now: Instant) -> None:
         assert self._link is not None  # noqa: S101  # is_connected implies a link

@@ -18,7 +18,7 @@ from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.outbox import Outbox
 from host_agent.uplink import publisher as module
 from host_agent.uplink.mqtt import TAKEN_OVER, Broker, Listener
-from host_agent.uplink.publisher import Publisher
+from host_agent.uplink.publisher import MARK_WITHIN_S, Publisher
 from host_agent.uplink.takeover import STANDING_S
 from protocol.messages import Receipt
 from protocol.payloads import DeviceState, Health, ReceiptPayload, RecordEvent, State
@@ -115,6 +115,7 @@ class Stage:
         for number in range(1, len(self.link.sent) + 1):
             self.link.listener.published(number)
         self.step()
+        self.step(MARK_WITHIN_S)
 
     def receipt(self, record: Record) -> None:
         receipt = sign_receipt(self.device.key, DEVICE, record.seq + 1, record.mac, 1)
@@ -165,6 +166,24 @@ def test_without_a_receipt_it_is_sent_again_after_a_minute_of_running_whatever_t
     assert stage.receipts[0][1].next_seq == 3
     stage.step(8000)
     assert len(stage.seqs()) == 4
+
+
+def test_a_receipt_goes_to_the_device_also_when_it_cannot_be_noted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.connect()
+    written = stage.write(2)
+    stage.step()
+    stage.puback_all()
+
+    def fails(*_arguments: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(stage.outbox, "receipt", fails)
+    with pytest.raises(sqlite3.OperationalError):
+        stage.receipt(written[1])
+    assert stage.receipts[0][1].next_seq == 3
+    monkeypatch.undo()
+    stage.step(70)
+    assert stage.seqs() == [1, 2, 1, 2], "what is not noted is sent again, and gets a receipt again"
 
 
 def test_what_was_sent_before_a_restart_is_sent_again_too(stage: Stage) -> None:

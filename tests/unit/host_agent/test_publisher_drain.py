@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from host_agent.instant import Instant
+from host_agent.store.outbox import Waiting
 from host_agent.uplink.publisher import MARK_WITHIN_S, REFILL, WINDOW
 from tests.unit.host_agent.test_publisher import PaperLink, Stage
 
@@ -57,7 +58,7 @@ def test_acks_that_come_before_the_next_turn_are_one_call_and_none_is_missed(sta
         assert stage.outbox.waiting().sent == seqs[-1]
 
 
-def test_acks_are_noted_together_but_the_last_at_once(stage: QueuedStage) -> None:
+def test_acks_are_noted_together_after_a_while(stage: QueuedStage) -> None:
     stage.write(12)
     stage.turn()
     acknowledge(stage, range(1, 11))
@@ -66,9 +67,20 @@ def test_acks_are_noted_together_but_the_last_at_once(stage: QueuedStage) -> Non
     assert stage.publisher.deadline_s() <= stage.now.mono_s + MARK_WITHIN_S
     stage.turn(MARK_WITHIN_S)
     assert stage.outbox.waiting().sent == 10
-    acknowledge(stage, range(11, 13))
+
+
+def test_a_receipt_that_comes_before_the_note_is_the_only_commit(stage: QueuedStage) -> None:
+    written = stage.write(2)
     stage.turn()
-    assert stage.outbox.waiting().sent == 12
+    acknowledge(stage, range(1, 3))
+    stage.turn()
+    stage.receipt(written[-1])
+    stage.turn()
+    changes = stage.writer.connection.total_changes
+    stage.turn(MARK_WITHIN_S)
+    assert stage.outbox.waiting() == Waiting(0, 0, None)
+    assert stage.writer.connection.total_changes == changes
+    assert stage.publisher.deadline_s() > stage.now.mono_s + MARK_WITHIN_S / 2, "nothing is left to be noted"
 
 
 def test_the_outbox_is_read_when_there_is_room_for_many(stage: QueuedStage) -> None:
@@ -88,6 +100,7 @@ def test_what_was_acknowledged_is_noted_before_anything_is_sent_again(stage: Que
     stage.turn()
     acknowledge(stage, range(1, 2))
     stage.turn()
+    stage.turn(MARK_WITHIN_S)
     stage.turn(56.0)  # checked now and every 5 s
     stage.turn(5.0 - MARK_WITHIN_S / 2)
     stage.write(30)
