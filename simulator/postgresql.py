@@ -17,7 +17,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +174,17 @@ class Cluster:
             cwd=self.data.parent,
             **self._as,
         )
+
+
+@contextlib.contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """Run a server in a new folder that its user can reach, and remove it afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="haochaping-postgresql-"))
+    os.chmod(folder, 0o711)  # noqa: S103  # the server's user has to pass through
+    cluster = Cluster(folder / "cluster")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from collector.store.postgresql import PostgresDatabase
-from simulator.postgresql import Cluster, programs
-from tests.databases import Opened, emptied, new_database, open_sqlite, running_cluster
+from simulator.postgresql import Cluster, programs, running_cluster
+from tests.databases import Opened, emptied, new_database, open_sqlite
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,13 +8,8 @@ PostgreSQL is one server for the whole session, with one database for all tests 
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -53,17 +48,3 @@ def emptied(database: PostgresDatabase) -> Opened:
             connection.execute(sa.delete(table))
         connection.execute(sa.text("ALTER SEQUENCE evidence_id_seq RESTART"))
     return Opened(database.writer, database.reader, lambda: None)
-
-
-@contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """Run a server in a folder that its user can reach."""
-    folder = Path(tempfile.mkdtemp(prefix="haochaping-postgresql-"))
-    os.chmod(folder, 0o711)  # noqa: S103  # the server's user has to pass through
-    cluster = Cluster(folder / "cluster")
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder)

@@ -22,10 +22,12 @@ import psutil
 import sqlalchemy as sa
 
 from collector.ingest.core import Ingest, Message
-from collector.store.database import Database
+from collector.store.database import Database, Store
+from collector.store.postgresql import PostgresDatabase
 from collector.store.tables import records
 from protocol.payloads import ReceiptPayload
 from protocol.topics import Down, Up, all_up
+from simulator.postgresql import programs, running_cluster
 from simulator.services import HOST, ROOT
 from tools.bench.paper import EPOCH_MS, HALL, HALL_KEY, PaperDevice
 from tools.bench.stage import Stage, program
@@ -150,46 +152,55 @@ class _Receipts:
 
 
 def store_rows(effort: Effort) -> list[Row | Skipped]:
-    """The part after the socket, in batches."""
+    """The part after the socket, in batches, on both databases."""
     rounds = effort.of(20, 4)
-    hall = _Hall()
-    mine, bare = [], []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         ours, floor = Database(Path(name) / "ours"), Database(Path(name) / "floor")
-        ingest = Ingest(ours.writer, {HALL: HALL_KEY})
-        copied = 0
-        for _ in range(rounds):
-            batch = hall.messages(BATCH)
-            began_s = time.monotonic()
-            taken = ingest.take(batch, EPOCH_MS)
-            mine.append(BATCH / (time.monotonic() - began_s))
-            if taken.counts["stored"] != BATCH:
-                raise AssertionError(f"stored {taken.counts['stored']} of {BATCH}")
-            with ours.reader.connect() as connection:
-                query = sa.select(records).where(records.c.arrival > copied).order_by(records.c.arrival)
-                rows = [tuple(row) for row in connection.execute(query)]
-            copied += len(rows)
-            bare.append(BATCH / _insert(floor.writer, rows))
-        ours.close()
-        floor.close()
-    what = f"collector: the part after the socket, batches of {BATCH}"
-    return [
-        Row(
-            "store-sqlite",
-            f"{what}, SQLite",
-            statistics.median(mine),
-            "/s",
-            statistics.median(bare),
-            "executemany of ready rows, committed",
-            Goal(at_least=0.5),
-        ),
-        Skipped("store-postgresql", "the collector keeps its records in SQLite only"),
-    ]
+        found: list[Row | Skipped] = [_store_row("sqlite", "SQLite", ours, floor, rounds)]
+        for database in (ours, floor):
+            database.close()
+    if programs() is None:
+        return [*found, Skipped("store-postgresql", "no PostgreSQL: apt-get install postgresql")]
+    with running_cluster() as cluster:
+        here, there = (PostgresDatabase(cluster.create(name), None) for name in ("ours", "floor"))
+        found.append(_store_row("postgresql", "PostgreSQL", here, there, rounds))
+        here.close()
+        there.close()
+    return found
+
+
+def _store_row(name: str, title: str, ours: Store, floor: Store, rounds: int) -> Row:
+    hall = _Hall()
+    ingest = Ingest(ours.writer, {HALL: HALL_KEY})
+    mine, bare = [], []
+    copied = 0
+    for _ in range(rounds):
+        batch = hall.messages(BATCH)
+        began_s = time.monotonic()
+        taken = ingest.take(batch, EPOCH_MS)
+        mine.append(BATCH / (time.monotonic() - began_s))
+        if taken.counts["stored"] != BATCH:
+            raise AssertionError(f"stored {taken.counts['stored']} of {BATCH}")
+        with ours.reader.connect() as connection:
+            query = sa.select(records).where(records.c.arrival > copied).order_by(records.c.arrival)
+            rows = [tuple(row) for row in connection.execute(query)]
+        copied += len(rows)
+        bare.append(BATCH / _insert(floor.writer, rows))
+    return Row(
+        f"store-{name}",
+        f"collector: the part after the socket, batches of {BATCH}, {title}",
+        statistics.median(mine),
+        "/s",
+        statistics.median(bare),
+        "executemany of ready rows, committed",
+        Goal(at_least=0.5),
+    )
 
 
 def _insert(engine: sa.Engine, rows: list[tuple[object, ...]]) -> float:
     """Insert ready rows into the same table and commit; return how long it took."""
-    text = f"INSERT INTO records VALUES ({','.join('?' * len(rows[0]))})"  # noqa: S608  # question marks only
+    mark = "?" if engine.dialect.paramstyle == "qmark" else "%s"
+    text = f"INSERT INTO records VALUES ({','.join([mark] * len(rows[0]))})"  # noqa: S608  # marks only
     began_s = time.monotonic()
     with engine.begin() as connection:
         connection.exec_driver_sql(text, rows)

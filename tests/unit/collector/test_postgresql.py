@@ -21,9 +21,9 @@ from collector.store import postgresql as module
 from collector.store.postgresql import LOCK, PostgresDatabase
 from collector.store.tables import metadata, records
 from collector.store.trouble import is_about_the_data, sentence
-from simulator.postgresql import Cluster
+from simulator.postgresql import Cluster, running_cluster
 from tests.chains import EPOCH_MS, HALL_KEY, PaperDevice
-from tests.databases import Opened, new_database, running_cluster
+from tests.databases import Opened, new_database
 from tests.hall import eventually
 from tests.unit.collector.test_pages import Site
 from tests.unit.collector.test_pipeline import WAIT_S, PaperBroker
