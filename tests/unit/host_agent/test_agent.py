@@ -14,7 +14,8 @@ from host_agent.link.conversation import Conversation
 from host_agent.link.device_clock import UNKNOWN
 from host_agent.link.events import Received, Reported
 from host_agent.store.database import FILE_NAME
-from protocol.messages import RecordMessage, Start, Unreadable
+from protocol.framing import Frame, FrameDecoder
+from protocol.messages import Receipt, RecordMessage, Start, Unreadable, parse_message
 from protocol.payloads import Reckoned
 from protocol.record import Kind, parse_record
 from tests.agent_bench import SESSION, PaperLine, at, hello_answer, paper_line, status
@@ -26,6 +27,14 @@ place = { area = "533103", hall = "dating", window = "07" }
 device = { port = "no-such-port" }
 mqtt = { port = 1 }
 """
+
+
+class PaperPort:
+    def __init__(self, sent: list[bytes]) -> None:
+        self.send = sent.append
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class Bench:
@@ -235,3 +244,17 @@ def test_what_a_hello_puts_back_is_sent_although_later_records_have_gone(bench: 
     for event in bench.line.answer_hello(at(2), next_seq=3):
         bench.agent._event(event, at(2))
     assert looked
+
+
+def test_a_receipt_is_on_the_line_before_its_commits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    (record,) = records(5)
+    bench.come(record)
+    bench.agent._keep(at(1))
+    bench.line.read()
+    on_the_line: list[bytes] = []
+    monkeypatch.setattr(bench.agent._attachment, "_port", PaperPort(on_the_line))
+    mac = parse_record(record.record).mac
+    bench.agent._hand_receipt("PJ-0001", Receipt(next_seq=2, record_mac=mac, issued_ms=1, mac=bytes(16)), at(2))
+    decoder = FrameDecoder()
+    frames = [frame for data in on_the_line for frame in decoder.feed(data)]
+    assert [type(parse_message(frame)) for frame in frames if isinstance(frame, Frame)] == [Receipt]

@@ -127,6 +127,17 @@ def test_a_line_that_takes_nothing_fails_and_says_so(terminal: Terminal) -> None
     eventually(no_port_threads)
 
 
+def test_what_comes_with_the_byte_that_was_waited_for_is_read_with_it(terminal: Terminal) -> None:
+    came: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    port = Port(open_transport(str(terminal.path)), came.put, lambda _why: None)
+    with pytest.raises(queue.Empty):
+        came.get(timeout=0.1)  # the reader waits for its first byte
+    os.write(terminal.master, bytes(range(5, 145)))
+    assert came.get(timeout=WAIT_S) == bytes(range(5, 145))
+    port.close()
+    eventually(no_port_threads)
+
+
 def test_a_closed_port_says_nothing_more_and_lets_go_at_once(terminal: Terminal) -> None:
     said: queue.SimpleQueue[str] = queue.SimpleQueue()
     for _ in range(5):

@@ -15,8 +15,9 @@ from host_agent.evaluations import Evaluation
 from host_agent.instant import Instant
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
-from host_agent.store.outbox import Outbox
+from host_agent.store.outbox import Outbox, Row
 from host_agent.uplink import publisher as module
+from host_agent.uplink.delivery import CHECK_EVERY_S
 from host_agent.uplink.mqtt import TAKEN_OVER, Broker, Listener
 from host_agent.uplink.publisher import MARK_WITHIN_S, Publisher
 from host_agent.uplink.takeover import STANDING_S
@@ -184,6 +185,47 @@ def test_a_receipt_goes_to_the_device_also_when_it_cannot_be_noted(stage: Stage,
     monkeypatch.undo()
     stage.step(70)
     assert stage.seqs() == [1, 2, 1, 2], "what is not noted is sent again, and gets a receipt again"
+
+
+def test_what_a_refused_receipt_puts_back_goes_at_once_also_when_nothing_was_to_send(stage: Stage) -> None:
+    stage.connect()
+    written = stage.write(2)
+    stage.step()
+    stage.puback_all()
+    receipt = sign_receipt(stage.device.key, DEVICE, 3, written[1].mac, 1)
+    stage.outbox.receipt(DEVICE, receipt)
+    stage.begin()
+    stage.connect()
+    stage.step(1)
+    assert stage.seqs() == []
+    assert stage.publisher.receipt_refused(DEVICE, receipt, 1, stage.now) == 2
+    stage.step()
+    assert stage.seqs() == [1, 2]
+
+
+def test_an_outbox_that_had_nothing_is_not_asked_again_before_something_is_put_there(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    reads = stage.outbox.to_send
+
+    def counted(after_id: int, limit: int) -> list[Row]:
+        nonlocal asked
+        asked += 1
+        return reads(after_id, limit)
+
+    monkeypatch.setattr(stage.outbox, "to_send", counted)
+    stage.connect()
+    stage.step()
+    assert asked == 1
+    for _ in range(3):
+        stage.step(1)
+    assert asked == 1
+    stage.write(1)
+    stage.step()
+    assert (asked, stage.seqs()) == (3, [1])
+    stage.step(CHECK_EVERY_S)  # whatever was overlooked is found with what is overdue
+    assert asked == 4
 
 
 def test_what_was_sent_before_a_restart_is_sent_again_too(stage: Stage) -> None:
