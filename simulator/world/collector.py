@@ -165,13 +165,16 @@ class WorldCollector:
 
     def _take(self, messages: list[Message]) -> Taken | None:
         """Take a batch; None without a process. Its death may come before the commit, and after it but before the broker knows."""
-        if self._ingest is None:
+        if self._ingest is None or self._driver is None:
             return None
-        taken = self._ingest.take(messages, self.clock().utc_ms)
-        for message in messages:
-            self.messages[message] = None
+        commits = self._driver.commits
+        try:
+            taken = self._ingest.take(messages, self.clock().utc_ms)
+        finally:
+            if self._driver.commits > commits:
+                self.messages |= dict.fromkeys(messages)
         for message in taken.publish:
             self._brokers["/".join(message.topic.split("/")[2:5])].give(message.topic, message.payload)
-        if self._driver is not None and self._driver.is_next:
+        if self._driver.is_next:
             raise Killed
         return taken

@@ -24,6 +24,8 @@ class MortalConnection:
         self._real = real
         self._left = NEVER
         self._after = False
+        self.commits = 0
+        """How many have taken effect; the last of them may have been the last thing that happened."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
@@ -51,11 +53,15 @@ class MortalConnection:
 
     def commit(self) -> None:
         """Commit."""
-        self.counted(self._real.commit, ())
+        self.counted(self._commit, ())
 
     def cursor(self, *arguments: Any) -> _MortalCursor:
         """Return a cursor that dies with this."""
         return _MortalCursor(self, self._real.cursor(*arguments))
+
+    def _commit(self) -> None:
+        self._real.commit()
+        self.commits += 1
 
     def counted(self, call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Call it, or die."""
