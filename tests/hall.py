@@ -101,7 +101,10 @@ class Program:
 
 
 class Hall:
-    """One window and its collection; `device_settings` go into the device's provisioning, `agent_more` into its TOML."""
+    """One window and its collection; `device_settings` go into the device's provisioning, `agent_more` into the agent's TOML.
+
+    `mqtt_more` is what collector and agent have besides under [mqtt], by their names.
+    """
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class Hall:
         protocol: str = "3.1.1",
         agent_more: str = "",
         device_settings: dict[str, int | bool] | None = None,
+        mqtt_more: dict[str, str] | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.broker = broker
@@ -122,13 +126,15 @@ class Hall:
         key.write_text(HALL_KEY.hex())
         os.chmod(key, 0o600)
         mqtt = f'[mqtt]\nport = {broker.port}\nprotocol = "{protocol}"\n'
+        more = mqtt_more or {}
         self.collector = Program("collector", directory / "collector.toml")
         self.collector.config.write_text(
-            f'data_dir = "collected"\n{mqtt}[halls."{WINDOW.area}/{WINDOW.hall}"]\nkey_file = "hall.key"\n[http]\nport = 0\n'
+            f'data_dir = "collected"\n{mqtt}{more.get("collector", "")}'
+            f'[halls."{WINDOW.area}/{WINDOW.hall}"]\nkey_file = "hall.key"\n[http]\nport = 0\n'
         )
         self.agent = Program("host_agent", directory / "agent.toml")
         self.agent.config.write_text(
-            f'data_dir = "agent"\nlog_level = "debug"\n{mqtt}'
+            f'data_dir = "agent"\nlog_level = "debug"\n{mqtt}{more.get("agent", "")}'
             f'[place]\narea = "{WINDOW.area}"\nhall = "{WINDOW.hall}"\nwindow = "{WINDOW.window}"\n'
             f'[device]\nport = "{self.port}"\n[api]\nport = 0\norigins = ["http://hall.example"]\n{agent_more}'
         )

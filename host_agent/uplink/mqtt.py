@@ -22,6 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from host_agent.uplink.reach import why_not
 from host_agent.uplink.takeover import Takeover
 
 KEEPALIVE_S = 20
@@ -30,13 +31,16 @@ RECONNECT_MOST_S = 2
 RECONNECT_SLOWLY_S = 30
 SESSION_EXPIRY_S = 30 * 24 * 3600
 STOP_S = 1.5
+LOOK_EVERY_S = 30.0
+"""How often the cause of failing connections is looked for: each look is a connection more."""
 BESIDE_RECORDS = 20
 """Room in paho's window for what is no record: a state must not wait behind records, least of all the last one."""
 TAKEN_OVER = (
     "连接屡被中断：数据目录是否被复制到另一台电脑？"
-    "是则在复制的那台停止代理程序，删除数据目录中的 installation 文件，再启动；否则检查网络 "
+    "是则在复制的那台停止代理程序，删除数据目录中的 installation 文件，再启动；否则检查网络和本窗口的访问权限 "
     "the connection ends again and again: was this data directory copied to another PC? If so, stop the agent of the copy, delete the"
-    " file `installation` in its data directory and start it again; if not, check the network"
+    " file `installation` in its data directory and start it again; if not, check the network, and this"
+    " window's rights in the broker's access list"
 )
 _SAID_SO = 0x8E
 
@@ -112,6 +116,9 @@ class MqttLink:
         self._will = will
         self._session = ""
         self._is_accepted = False
+        self._is_refusal_told = False
+        self._looked_s = -LOOK_EVERY_S
+        self._cause: str | None = None
         self._takeover = Takeover()
         self._is_v5 = broker.protocol == "5"
         self._client = Client(
@@ -168,6 +175,7 @@ class MqttLink:
         self, client: Client, _userdata: object, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         if reason.is_failure:
+            self._is_refusal_told = True
             self._listener.disconnected(
                 "消息服务器拒绝连接，请检查用户名和密码 the broker refuses the connection:"
                 f" {reason}; check mqtt.username and mqtt.password_file"
@@ -182,8 +190,13 @@ class MqttLink:
 
     def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
         broker = self._broker
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = now_s
+            self._cause = why_not(broker)
         self._listener.disconnected(
-            f"无法连接消息服务器 {broker.host}:{broker.port} the broker cannot be reached; check address and network"
+            self._cause
+            or f"无法连接消息服务器 {broker.host}:{broker.port} the broker cannot be reached; check address and network"
         )
 
     def _on_disconnect(
@@ -194,8 +207,12 @@ class MqttLink:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        self._looked_s = -LOOK_EVERY_S  # the next failure may have another cause
         if not self._is_accepted:
-            return  # refused, and why is told already
+            if not self._is_refusal_told:
+                self._listener.disconnected(self._no_answer())
+            self._is_refusal_told = False
+            return
         self._is_accepted = False
         self._draw_session()
         self._takeover.ended(time.monotonic(), said_so=reason.value == _SAID_SO)
@@ -205,6 +222,18 @@ class MqttLink:
             return
         self._client.reconnect_delay_set(RECONNECT_LEAST_S, RECONNECT_MOST_S)
         self._listener.disconnected(f"与消息服务器的连接中断 connection to the broker lost: {reason}")
+
+    def _no_answer(self) -> str:
+        place = f"{self._broker.host}:{self._broker.port}"
+        if self._broker.tls is None:
+            return (
+                f"{place} 未应答即断开：该端口需要 TLS 吗？请设置 mqtt.tls 或 mqtt.ca_file "
+                "ended the connection without an answer: does that port expect TLS? Set mqtt.tls or mqtt.ca_file"
+            )
+        return (
+            f"{place} 未应答即断开：需要客户端证书吗？请设置 mqtt.cert_file 和 mqtt.key_file "
+            "ended the connection without an answer: does it want a client certificate? Set mqtt.cert_file and mqtt.key_file"
+        )
 
     def _on_subscribe(
         self, _client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
