@@ -18,11 +18,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from host_agent import checks, config_file
 from host_agent.agent import Agent
 from host_agent.api.server import HOST, PORT_FILE, TOKEN_FILE, ApiServer
 from host_agent.config import load
 from host_agent.errors import AgentError
+from protocol.errors import PayloadError
+from protocol.topics import Window
 
 app = typer.Typer(help="评价器窗口代理程序 The rating agent of one window.", no_args_is_help=True, add_completion=False)
 LINK_WORDS = {
@@ -35,6 +39,8 @@ LINK_WORDS = {
     "talking": "正常",
 }
 """Every state of the link by the word that the API gives; what to do about it is in the trouble beside it."""
+config_app = typer.Typer(help="配置 The configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="配置文件 the configuration (TOML)")]
 
 
@@ -77,6 +83,84 @@ def status(config: ConfigOption) -> None:
     console.print(_table(report))
     if report["link_trouble"] or report["broker_trouble"] or report["store_trouble"]:
         raise typer.Exit(2)
+
+
+@app.command()
+def init(
+    config: ConfigOption = Path("agent.toml"),
+    area: Annotated[
+        str | None, typer.Option(help="6 位行政区划代码 division code; 缺少的会询问 what is missing is asked")
+    ] = None,
+    hall: Annotated[str | None, typer.Option(help="大厅 hall: A-Z a-z 0-9 _ -")] = None,
+    window: Annotated[str | None, typer.Option(help="窗口号 window number")] = None,
+    broker: Annotated[str | None, typer.Option(help="消息服务器 broker: HOST 或 or HOST:PORT")] = None,
+    ca_file: Annotated[str | None, typer.Option(help="内部 CA 证书，启用 TLS  a private CA's certificate, for TLS")] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="公共 CA 的 TLS  TLS with a public CA")] = False,
+    username: Annotated[str | None, typer.Option(help="用户名 user name; 默认为窗口路径 the window's path by default")] = None,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="从标准输入读口令 read the password there")] = False,
+    device_port: Annotated[
+        str | None, typer.Option(help="评价器串口 the device's port; 不写则自动寻找 found if left out")
+    ] = None,
+) -> None:
+    """建立配置文件 Make the configuration; asks what is missing, overwrites nothing."""
+    if config.exists():  # before anything is asked
+        raise AgentError(f"文件已存在，未作修改 {config} is there already, nothing was changed; move it away first")
+    place = _window(
+        _answer(area, "行政区划代码（6 位）division code", "--area"),
+        _answer(hall, "大厅 hall (A-Z a-z 0-9 _ -)", "--hall"),
+        _answer(window, "窗口号 window", "--window"),
+    )
+    is_tls = tls or ca_file is not None
+    host, port = _host_port(_answer(broker, "消息服务器 broker (HOST 或 or HOST:PORT)", "--broker"), 8883 if is_tls else 1883)
+    password = None
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif sys.stdin.isatty():
+        password = typer.prompt(
+            "消息服务器口令，没有则回车 the broker's password, if any", "", hide_input=True, show_default=False
+        )
+    user = username or (place.path if password else None)
+    made = config_file.write(config, config_file.Answers(place, host, port, tls, ca_file, user, password or None, device_port))
+    typer.echo(f"已建立 made: {', '.join(str(path) for path in made)}")
+    typer.echo(f"下一步 next: agent config check --config {config}")
+
+
+@config_app.command("check")
+def config_check(config: ConfigOption) -> None:
+    """检查配置：文件、目录、串口、消息服务器 Check the configuration: the file, directory, port and broker."""
+    grades = []
+    console = Console()
+    for finding in checks.check(load(config)):
+        grades.append(finding.grade)
+        console.print(Text(f"{finding.grade.value}  ", _STYLES[finding.grade]) + Text(f"{finding.what}: {finding.text}", ""))
+    if checks.Grade.FAIL in grades:
+        raise typer.Exit(2)
+
+
+_STYLES = {checks.Grade.OK: "green", checks.Grade.WARN: "yellow", checks.Grade.FAIL: "bold red"}
+
+
+def _answer(value: str | None, question: str, option: str) -> str:
+    """Return what was given, or ask; without anybody to ask, say which option is missing."""
+    if value is not None:
+        return value
+    if not sys.stdin.isatty():
+        raise AgentError(f"缺少 {option} is missing: {question}")
+    return str(typer.prompt(question))
+
+
+def _window(area: str, hall: str, window: str) -> Window:
+    try:
+        return Window(area.strip(), hall.strip(), window.strip())
+    except PayloadError as error:
+        raise AgentError(f"窗口有误 the window is wrong: {error}") from error
+
+
+def _host_port(text: str, usual: int) -> tuple[str, int]:
+    host, colon, port = text.strip().partition(":")
+    if not host or (colon and not (port.isdecimal() and 0 < int(port) < 1 << 16)):
+        raise AgentError(f"消息服务器地址有误 the broker's address is wrong: {text!r}; 应为 it is HOST 或 or HOST:PORT")
+    return host, int(port) if colon else usual
 
 
 def _ask(folder: Path) -> dict[str, Any]:

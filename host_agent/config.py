@@ -130,12 +130,14 @@ class Config(BaseSettings):
         mqtt = self.mqtt
         if not mqtt.tls and mqtt.ca_file is None:
             return None
+        key, file = "mqtt.ca_file", mqtt.ca_file
         try:
-            context = ssl.create_default_context(cafile=mqtt.ca_file)
+            context = ssl.create_default_context(cafile=file)
             if mqtt.cert_file is not None:
-                context.load_cert_chain(mqtt.cert_file, mqtt.key_file)
+                key, file = "mqtt.cert_file, mqtt.key_file", mqtt.cert_file
+                context.load_cert_chain(file, mqtt.key_file)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"证书无法使用 the certificates under mqtt cannot be used: {error}") from error
+            raise ConfigError(f"证书无法使用 {key}: {file} cannot be used: {error}") from error
         return context
 
 

@@ -34,6 +34,7 @@ from host_agent.store.damage import (
 from host_agent.store.schema import migrations
 
 FILE_NAME = "agent.db"
+LOCK_FILE = "agent.db.lock"
 INSTALLATION_FILE = "installation"
 _INSTALLATION = re.compile(r"[0-9a-f]{32}")
 _GONE = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -48,7 +49,7 @@ class Writer:
         self._path = folder / FILE_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = FileLock(folder / (FILE_NAME + ".lock"))
+            self._lock = FileLock(folder / LOCK_FILE)
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise StoreError(
@@ -81,22 +82,8 @@ class Writer:
             raise
 
     def client_id(self, window: str) -> str:
-        """Return the name under which this installation speaks to the broker for a window.
-
-        The installation's id is drawn at its first start and outlives a damaged database. The window enters too, so that a
-        disk image which is copied to another window's PC does not throw the first one off the broker.
-        """
-        path = self._folder / INSTALLATION_FILE
-        try:
-            installation = path.read_text(encoding="ascii", errors="replace").strip() if path.exists() else ""
-            if not _INSTALLATION.fullmatch(installation):
-                installation = uuid.uuid4().hex
-                fresh = path.with_name(path.name + ".new")
-                fresh.write_text(installation, encoding="ascii")
-                os.replace(fresh, path)
-        except OSError as error:
-            raise StoreError(f"文件无法写入 {path}: {error} cannot be written; check disk space and permissions") from error
-        return f"hcp-agent-{hashlib.sha256(f'{installation} {window}'.encode()).hexdigest()[:32]}"
+        """Return the name under which this installation speaks to the broker for a window; see `client_id`."""
+        return client_id(self._folder, window)
 
     def set_aside(self) -> list[str]:
         """Return the names of damaged databases that were moved aside and are still there, oldest first."""
@@ -128,6 +115,27 @@ class Writer:
         """Close and let another agent in."""
         self.connection.close()
         self._lock.release()
+
+
+def client_id(folder: Path, window: str, *, keep: bool = True) -> str:
+    """Return the name under which the installation in a folder speaks to the broker for a window.
+
+    The installation's id is drawn at its first start and outlives a damaged database; without `keep`, one that is drawn now is
+    not written. The window enters too, so that a disk image which is copied to another window's PC does not throw the first
+    one off the broker.
+    """
+    path = folder / INSTALLATION_FILE
+    try:
+        installation = path.read_text(encoding="ascii", errors="replace").strip() if path.exists() else ""
+        if not _INSTALLATION.fullmatch(installation):
+            installation = uuid.uuid4().hex
+            if keep:
+                fresh = path.with_name(path.name + ".new")
+                fresh.write_text(installation, encoding="ascii")
+                os.replace(fresh, path)
+    except OSError as error:
+        raise StoreError(f"文件无法写入 {path}: {error} cannot be written; check disk space and permissions") from error
+    return f"hcp-agent-{hashlib.sha256(f'{installation} {window}'.encode()).hexdigest()[:32]}"
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -92,6 +92,35 @@ def _send_at_once(_client: Client, _userdata: object, opened: Any) -> None:
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def new_client(broker: Broker, client_id: str) -> Client:
+    """Return a client whose session outlives its connections, with the login and TLS that the broker wants."""
+    five = broker.protocol == "5"
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        protocol=MQTTv5 if five else MQTTv311,
+        clean_session=None if five else False,
+    )
+    if broker.username is not None:
+        client.username_pw_set(broker.username, broker.password)
+    if broker.tls is not None:
+        client.tls_set_context(broker.tls)
+    return client
+
+
+def refused_login(reason: ReasonCode) -> str:
+    """Return what to say when the broker refuses the connection."""
+    return (
+        "消息服务器拒绝连接，请检查用户名和密码 the broker refuses the connection:"
+        f" {reason}; check mqtt.username and mqtt.password_file"
+    )
+
+
+def refused_subscription(topic: str) -> str:
+    """Return what to say when the broker refuses a subscription."""
+    return f"消息服务器不允许订阅回执，请检查访问权限 no right to subscribe to {topic}: grant it in the access list"
+
+
 class MqttLink:
     """One client; `start` connects in the background and keeps reconnecting until `stop`.
 
@@ -121,21 +150,11 @@ class MqttLink:
         self._cause: str | None = None
         self._takeover = Takeover()
         self._is_v5 = broker.protocol == "5"
-        self._client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            protocol=MQTTv5 if self._is_v5 else MQTTv311,
-            clean_session=None if self._is_v5 else False,
-        )
-        client = self._client
+        client = self._client = new_client(broker, client_id)
         client.max_inflight_messages_set(window + BESIDE_RECORDS)
         client.max_queued_messages_set(0)
         client.reconnect_delay_set(RECONNECT_LEAST_S, RECONNECT_MOST_S)
         self._draw_session()
-        if broker.username is not None:
-            client.username_pw_set(broker.username, broker.password)
-        if broker.tls is not None:
-            client.tls_set_context(broker.tls)
         client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -176,10 +195,7 @@ class MqttLink:
     ) -> None:
         if reason.is_failure:
             self._is_refusal_told = True
-            self._listener.disconnected(
-                "消息服务器拒绝连接，请检查用户名和密码 the broker refuses the connection:"
-                f" {reason}; check mqtt.username and mqtt.password_file"
-            )
+            self._listener.disconnected(refused_login(reason))
             return
         self._is_accepted = True
         self._takeover.connected(time.monotonic())
@@ -239,9 +255,7 @@ class MqttLink:
         self, _client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
         if any(reason.is_failure for reason in reasons):
-            self._listener.refused(
-                f"消息服务器不允许订阅回执，请检查访问权限 no right to subscribe to {self._subscription}: grant it in the access list"
-            )
+            self._listener.refused(refused_subscription(self._subscription))
 
     def _on_publish(
         self, _client: Client, _userdata: object, mid: int, reason: ReasonCode, _properties: Properties | None

@@ -14,10 +14,14 @@ from pathlib import Path
 import pytest
 import trustme
 
+from host_agent.checks import Grade, check
+from host_agent.config import load
+from host_agent.config_file import Answers, write
 from host_agent.uplink import mqtt
 from host_agent.uplink.mqtt import Broker as Address
 from host_agent.uplink.reach import why_not
 from tests.brokers import HOST, Broker, free_port
+from tests.chains import WINDOW
 from tests.e2e.test_agent_troubles import link_to, mosquitto
 from tests.secured import secured
 
@@ -118,3 +122,35 @@ def test_the_cause_is_looked_for_once_in_a_while_only(tmp_path: Path, monkeypatc
     with link_to(nobody) as (_, heard):
         assert [heard.next("disconnected") for _ in range(3)] == 3 * looked
         assert len(looked) == 1
+
+
+@pytest.mark.parametrize("name", ["mosquitto", "nats"])
+def test_a_login_is_checked_with_the_right_and_with_a_wrong_password(tmp_path: Path, name: str) -> None:
+    with secured(name, tmp_path / "broker") as site:
+        said = {}
+        for folder, password in ((tmp_path / "good", site.password(WINDOW.path)), (tmp_path / "bad", "not-this")):
+            answers = Answers(
+                WINDOW, HOST, site.broker.port, ca_file=str(site.authority.ca), username=WINDOW.path, password=password
+            )
+            write(folder / "agent.toml", answers)
+            said[folder.name] = {finding.what.split()[-1]: finding for finding in check(load(folder / "agent.toml"))}
+    good, bad = said.values()
+    assert (good["broker"].grade, good["rights"].grade) == (Grade.OK, Grade.OK)
+    assert (bad["broker"].grade, bad["rights"].grade) == (Grade.OK, Grade.FAIL)
+    assert "mqtt.password_file" in bad["rights"].text
+    assert "not-this" not in str(bad)
+
+
+def test_a_right_that_is_missing_is_found(tmp_path: Path) -> None:
+    with secured("nats", tmp_path / "broker") as site:
+        config = site.broker.log.parent / "nats.conf"
+        config.write_text(config.read_text(encoding="utf-8").replace("dating.07.down.*", "dating.07.other"), encoding="utf-8")
+        site.broker.restart()
+        file = tmp_path / "agent.toml"
+        write(
+            file,
+            Answers(WINDOW, HOST, site.broker.port, False, str(site.authority.ca), WINDOW.path, site.password(WINDOW.path)),
+        )
+        found = {finding.what.split()[-1]: finding for finding in check(load(file))}
+    assert found["rights"].grade is Grade.FAIL
+    assert "grant it in the access list" in found["rights"].text

@@ -1,0 +1,116 @@
+"""Making the configuration file: every key with its comment, what was asked filled in, secrets in a file of their own.
+
+Nothing that is there is ever overwritten. Called by the command `agent init`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from host_agent.errors import ConfigError
+from protocol.topics import Window
+
+PASSWORD_FILE = "mqtt.password"  # noqa: S105  # the name of a file
+_TEMPLATE = """\
+# 评价器窗口代理程序的配置 Configuration of the rating agent. 检查 check it: agent config check --config {name}
+# 修改后重新启动代理程序 Restart the agent after a change. 路径相对于本文件 Paths are relative to this file.
+
+data_dir = {data_dir}          # 数据库、令牌等 database and token
+#retention_days = 90       # 已归集记录保留天数 days for which collected records are kept; 1 至 to 3650
+#log_level = "info"        # debug, info, warning, error
+
+[place]                    # 本窗口 where this PC stands
+area = {area}            # 6 位行政区划代码 division code
+hall = {hall}
+window = {window}
+
+[device]                   # 评价器 the rating device
+{port}              # 不写则询问每个 USB 串口 without it, every USB serial port is asked
+#id = "PJQ-0001"           # 只接受这一台 only this device
+#dtr = true                # 打开串口时的信号 signals when the port is opened
+#rts = false
+
+[mqtt]                     # 消息服务器 the broker
+host = {host}
+port = {mqtt_port}
+{tls}               # 公共 CA 的 TLS  TLS with a public CA
+{ca_file}        # 内部 CA 的 TLS  TLS with a private CA
+{username}
+{password_file}
+#cert_file = "window.pem"  # 用客户端证书登录 login with a client certificate
+#key_file = "window.key"
+#protocol = "3.1.1"        # 或 or "5"
+
+[api]                      # 业务系统接口，仅本机 for business systems, on this PC only
+#port = 17610
+#origins = ["http://hall.example"]   # 可以调用接口的网页 pages that may call it
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What only the hall knows."""
+
+    window: Window
+    host: str
+    port: int
+    tls: bool = False
+    ca_file: str | None = None
+    username: str | None = None
+    password: str | None = None
+    device_port: str | None = None
+    data_dir: str = "data"
+
+
+def write(path: Path, answers: Answers) -> list[Path]:
+    """Write the configuration and, with a password, its file; return what was made. ConfigError when one is there already."""
+    secret = path.parent / PASSWORD_FILE
+    files = {path: text(path.name, answers)}
+    if answers.password is not None:
+        files = {secret: answers.password, **files}  # the configuration last: it names what is there
+    for file in files:
+        if file.exists():
+            raise ConfigError(f"文件已存在，未作修改 {file} is there already, nothing was changed; move it away first")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file, content in files.items():
+            _write_new(file, content, 0o600 if file == secret else 0o644)
+    except OSError as error:
+        raise ConfigError(f"文件无法写入 {path.parent}: {error} cannot be written; check its permissions") from error
+    return list(files)
+
+
+def _write_new(path: Path, content: str, mode: int) -> None:
+    # a secret is its owner's alone from the first moment, and nothing goes into a file that somebody else has put there
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        file.write(content)
+
+
+def text(name: str, answers: Answers) -> str:
+    """Return the configuration; `name` is the file's, for its comments."""
+    window = answers.window
+    return _TEMPLATE.format(
+        name=name,
+        data_dir=_quoted(answers.data_dir),
+        area=_quoted(window.area),
+        hall=_quoted(window.hall),
+        window=_quoted(window.window),
+        port=_line("port", answers.device_port, "COM3"),
+        host=_quoted(answers.host),
+        mqtt_port=answers.port,
+        tls="tls = true" if answers.tls else "#tls = true",
+        ca_file=_line("ca_file", answers.ca_file, "ca.pem"),
+        username=_line("username", answers.username, window.path),
+        password_file=_line("password_file", PASSWORD_FILE if answers.password is not None else None, PASSWORD_FILE),
+    )
+
+
+def _line(key: str, value: str | None, example: str) -> str:
+    return f"#{key} = {_quoted(example)}" if value is None else f"{key} = {_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML string
