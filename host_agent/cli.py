@@ -12,6 +12,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,10 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from host_agent import checks, config_file
+from host_agent import config_file
 from host_agent.agent import Agent
 from host_agent.api.server import HOST, PORT_FILE, TOKEN_FILE, ApiServer
 from host_agent.config import load
+from host_agent.doctor import Finding, Grade, check, examine
 from host_agent.errors import AgentError
 from protocol.errors import PayloadError
 from protocol.topics import Window
@@ -128,16 +130,35 @@ def init(
 @config_app.command("check")
 def config_check(config: ConfigOption) -> None:
     """检查配置：文件、目录、串口、消息服务器 Check the configuration: the file, directory, port and broker."""
-    grades = []
+    _show(check(load(config)))
+
+
+@app.command()
+def doctor(config: ConfigOption) -> None:
+    """诊断：逐项检查本机、评价器、消息服务器，并说明处理办法 Look at PC, device and broker step by step, and say what to do.
+
+    退出码 exit code: 0 正常 nothing to do, 2 有错误 something is wrong.
+    """
+    settings = load(config)
+    try:
+        report = _ask(settings.data_dir)
+    except (OSError, ValueError):
+        report = None
+    _show(examine(settings, report))
+
+
+def _show(findings: Iterable[Finding]) -> None:
+    failed = False
     console = Console()
-    for finding in checks.check(load(config)):
-        grades.append(finding.grade)
-        console.print(Text(f"{finding.grade.value}  ", _STYLES[finding.grade]) + Text(f"{finding.what}: {finding.text}", ""))
-    if checks.Grade.FAIL in grades:
+    for finding in findings:
+        failed |= finding.grade is Grade.FAIL
+        line = Text(f"{finding.grade.value}  ", _STYLES[finding.grade]) + Text(f"{finding.what}: {finding.text}", "")
+        console.print(line, soft_wrap=True)
+    if failed:
         raise typer.Exit(2)
 
 
-_STYLES = {checks.Grade.OK: "green", checks.Grade.WARN: "yellow", checks.Grade.FAIL: "bold red"}
+_STYLES = {Grade.OK: "green", Grade.WARN: "yellow", Grade.FAIL: "bold red"}
 
 
 def _answer(value: str | None, question: str, option: str) -> str:

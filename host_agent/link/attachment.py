@@ -204,7 +204,7 @@ class Attachment:
         elif isinstance(event, Silent):
             self.trouble = f"{self.port_name}: {NO_ANSWER}"
         elif isinstance(event, Refused):
-            self._complain(self.port_name or "", _version_sentence(event))
+            self._complain(self.port_name or "", version_sentence(event))
         self._answer_by_s = now.mono_s + ANSWER_WITHIN_S
         self._handle(event, now)
 
@@ -227,8 +227,8 @@ class Attachment:
         log.log(logging.WARNING if self._complaints[self.trouble] == 1 else logging.DEBUG, "%s", self.trouble)
 
 
-def _version_sentence(refused: Refused) -> str:
-    """Say which side is old, by which numbers, and what to do."""
+def version_sentence(refused: Refused) -> str:
+    """Return which side is old, by which numbers, and what to do."""
     numbers = (
         f"协议版本 protocol versions: 评价器 device {refused.oldest}..{refused.newest}, "
         f"代理程序 agent {OLDEST_PROTOCOL_VERSION}..{PROTOCOL_VERSION}"

@@ -70,13 +70,15 @@ class _SerialTransport:
                 data += self._serial.read(min(waiting, CHUNK_BYTES))  # what came with the byte that was waited for
             return data
         except (OSError, TypeError) as error:  # TypeError: pyserial's own, when closed during a read
-            raise PortError(f"端口中断 the port failed: {error}") from error
+            raise PortError(f"端口中断，请检查连线 the port failed, check the cable: {error}") from error
 
     def write(self, data: bytes) -> None:
         try:
             self._serial.write(data)
         except (OSError, TypeError) as error:  # TypeError: as above
-            raise PortError(f"端口无法写入 the port takes nothing: {error}") from error
+            raise PortError(
+                f"端口无法写入，请重新插拔 the port takes nothing, unplug it and plug it in again: {error}"
+            ) from error
 
     def wake(self) -> None:
         with self._lock, contextlib.suppress(OSError, AttributeError, TypeError):

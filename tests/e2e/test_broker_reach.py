@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from host_agent.checks import Grade, check
 from host_agent.config import load
 from host_agent.config_file import Answers, write
+from host_agent.doctor import Grade, check
 from host_agent.uplink import mqtt
 from host_agent.uplink.mqtt import Broker as Address
 from host_agent.uplink.reach import why_not
