@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import trustme
 
 from tests.brokers import HOST, Broker, free_port, mosquitto_program, nats_program, user_line
@@ -64,6 +65,8 @@ class Site:
 @contextmanager
 def secured(name: str, folder: Path, *, certificates: bool = False) -> Iterator[Site]:
     """Run the example of `mosquitto` or `nats`; with `certificates` as its comment says, Mosquitto only."""
+    if (mosquitto_program() if name == "mosquitto" else nats_program()) is None:
+        pytest.skip(f"{name} is not installed")
     folder.mkdir(parents=True, exist_ok=True)
     site = Site(Broker(name, [], free_port(), folder / "broker.log"), Authority(folder / "certs"))
     (_mosquitto if name == "mosquitto" else _nats)(site, folder, certificates=certificates)
@@ -95,7 +98,7 @@ def _mosquitto(site: Site, folder: Path, *, certificates: bool) -> None:
         changes |= {"password_file ": "#password_file ", "#require": "require", "#use_identity": "use_identity"}
     config = folder / "mosquitto.conf"
     config.write_text(_changed(text, changes) + user_line(), encoding="utf-8")
-    site.broker.command = [mosquitto_program() or "mosquitto", "-c", str(config)]
+    site.broker.command = [str(mosquitto_program()), "-c", str(config)]
 
 
 def _nats(site: Site, folder: Path, *, certificates: bool) -> None:
@@ -111,7 +114,7 @@ def _nats(site: Site, folder: Path, *, certificates: bool) -> None:
     changes |= {f"REPLACE-{user.rpartition('/')[2]}": site.password(user) for user in USERS}
     config = folder / "nats.conf"
     config.write_text(_changed(text, changes), encoding="utf-8")
-    site.broker.command = [nats_program() or "nats-server", "-c", str(config)]
+    site.broker.command = [str(nats_program()), "-c", str(config)]
 
 
 def _changed(text: str, changes: dict[str, str]) -> str:

@@ -77,9 +77,9 @@ class Client:
         self.client.loop_stop()
 
 
-@pytest.fixture(params=BROKERS)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    with secured(request.param, tmp_path / "broker") as made:
+@pytest.fixture(params=BROKERS, scope="module")
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with secured(request.param, tmp_path_factory.mktemp("broker")) as made:
         yield made
 
 
