@@ -24,7 +24,15 @@ REQUIREMENTS = ROOT / "tools" / "requirements"
 NEEDS_PYTHON = (3, 11)
 
 # what the tests need beside Python packages: program, Debian package
-PROGRAMS = {"curl": "curl", "mosquitto": "mosquitto", "chromium": "chromium", "tshark": "tshark", "initdb": "postgresql"}
+PROGRAMS = {
+    "curl": "curl",
+    "mosquitto": "mosquitto",
+    "chromium": "chromium",
+    "tshark": "tshark",
+    "initdb": "postgresql",
+    "strace": "strace",
+    "systemd-analyze": "systemd",
+}
 CHINESE_FONT = ("fc-list", ":lang=zh", "fonts-noto-cjk")
 
 USAGE = """用法 usage:

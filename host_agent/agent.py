@@ -165,13 +165,14 @@ class Agent:
 
     # --- the loop --------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Work until `stop`; everything is durable when this returns."""
+    def run(self, beat: Callable[[], None] = lambda: None) -> None:
+        """Work until `stop`; everything is durable when this returns. `beat` is called after each turn, at least every second."""
         try:
             self.start()
             while not self._stopping.is_set():
                 self._wait()
                 self.turn()
+                beat()
         finally:
             self.end()
 

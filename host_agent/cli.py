@@ -27,6 +27,8 @@ from host_agent.api.server import HOST, PORT_FILE, TOKEN_FILE, ApiServer
 from host_agent.config import load
 from host_agent.doctor import Finding, Grade, check, examine
 from host_agent.errors import AgentError
+from host_agent.service import linux
+from host_agent.service.notify import Notifier
 from protocol.errors import PayloadError
 from protocol.topics import Window
 
@@ -43,6 +45,9 @@ LINK_WORDS = {
 """Every state of the link by the word that the API gives; what to do about it is in the trouble beside it."""
 config_app = typer.Typer(help="配置 The configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+service_app = typer.Typer(help="系统服务 The agent as a service of the operating system (Linux).", no_args_is_help=True)
+app.add_typer(service_app, name="service")
+RootOption = Annotated[Path, typer.Option(help="装入另一系统根目录，只放文件 another root: only files are put there")]
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="配置文件 the configuration (TOML)")]
 
 
@@ -61,13 +66,16 @@ def run(config: ConfigOption) -> None:
     os.umask(0o077)  # the database holds ratings: not for whoever else works at this PC
     agent = Agent(settings)
     server = ApiServer(agent, settings.data_dir, settings.api.port, settings.api.origins)
+    manager = Notifier()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: agent.stop())
     server.start()
     typer.echo(f"ready {server.url}")
+    manager.ready()
     try:
-        agent.run()
+        agent.run(manager.beat)
     finally:
+        manager.stopping()
         server.stop()
 
 
@@ -145,6 +153,33 @@ def doctor(config: ConfigOption) -> None:
     except (OSError, ValueError):
         report = None
     _show(examine(settings, report))
+
+
+@service_app.command("install")
+def service_install(config: ConfigOption, root: RootOption = Path("/")) -> None:
+    """安装并启动服务，可重复执行 Install the service and start it; may be repeated."""
+    for file in linux.install(config, load(config), root):
+        typer.echo(f"已写入 written: {file}")
+    typer.echo(f"已安装 installed. 状态 state: agent service status, agent doctor --config {config}")
+
+
+@service_app.command("remove")
+def service_remove(root: RootOption = Path("/")) -> None:
+    """停止并移除服务，保留配置和数据 Stop the service and remove it; configuration and data stay."""
+    removed = linux.remove(root)
+    for file in removed:
+        typer.echo(f"已删除 removed: {file}")
+    if not removed:
+        typer.echo("服务未安装 the service is not installed")
+
+
+@service_app.command("status")
+def service_status() -> None:
+    """服务状态 Show how the service is; exit code 0 only when it is active."""
+    word = linux.state()
+    typer.echo(word)
+    if word != "active":
+        raise typer.Exit(2)
 
 
 def _show(findings: Iterable[Finding]) -> None:
