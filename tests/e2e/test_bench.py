@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.micropython, pytest.mark.timeout(300)
 UNITS = {
     "commit": "µs", "parse": "µs", "wire-p50": "ms", "wire-p99": "ms", "wire-burst": "ms", "receipt-p50": "ms",
     "receipt-p99": "ms", "drain": "/s", "drain-first": "s", "drain-memory": "MB", "drain-lost": "", "drain-doubled": "",
-    "ingest": "/s", "store-sqlite": "/s", "store-postgresql": "/s", "press": "µs", "flash-bytes": "", "flash-erases": "", "memory": "MB", "idle": "%",
+    "ingest": "/s", "store-sqlite": "/s", "store-postgresql": "/s",
+    "press": "µs", "flash-bytes": "", "flash-erases": "", "memory": "MB", "idle": "%",
     "world-presses": "/s", "world-faults": "/s",
 }  # fmt: skip
 WITHOUT_FLOOR = {
