@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -87,6 +88,17 @@ def _settle_memory() -> None:
     gc.set_threshold(100_000, 50, 50)
 
 
+@contextmanager
+def _settled_memory() -> Iterator[None]:
+    usual = gc.get_threshold()
+    _settle_memory()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
+
+
 def run_seed(wish: Wish, seed: int) -> Summary:
     """Run the world of one seed."""
     logging.disable(logging.CRITICAL)  # thousands of troubles made on purpose are no news
@@ -99,8 +111,8 @@ def run_seeds(wish: Wish, seeds: Sequence[int], jobs: int | None = None) -> Iter
     """Run the worlds of these seeds on `jobs` cores (all by default)."""
     jobs = min(jobs or os.cpu_count() or 1, len(seeds))
     if jobs == 1:
-        _settle_memory()
-        yield from map(partial(run_seed, wish), seeds)
+        with _settled_memory():
+            yield from map(partial(run_seed, wish), seeds)
         return
     with ProcessPoolExecutor(jobs, initializer=_settle_memory) as pool:
         yield from pool.map(partial(run_seed, wish), seeds)
