@@ -96,15 +96,16 @@ def position(connection: sa.Connection, device: str, journal: int) -> Position |
 
 _THIS = sa.and_(_P.device == sa.bindparam("device"), _P.journal == sa.bindparam("journal"))
 _POSITION = Prepared(sa.select(positions).where(_THIS))
-_CHANGING = [name for name in positions.c.keys() if name not in ("device", "journal")]  # noqa: SIM118  # not a dict
+_COLUMNS = positions.c.keys()
+_CHANGING = [name for name in _COLUMNS if name not in ("device", "journal")]
 
 
 def save_position(connection: sa.Connection, item: Position, *, new: bool) -> None:
     """Write a position back."""
-    (_NEW_POSITION if new else _SAME_POSITION).run(connection, **{name: getattr(item, name) for name in positions.c.keys()})  # noqa: SIM118  # not a dict
+    (_NEW_POSITION if new else _SAME_POSITION).run(connection, **{name: getattr(item, name) for name in _COLUMNS})
 
 
-_NEW_POSITION = Prepared(sa.insert(positions), positions.c.keys())
+_NEW_POSITION = Prepared(sa.insert(positions), _COLUMNS)
 # an update keeps the names of its columns for itself: the key's parameters need names of their own
 _SAME_POSITION = Prepared(sa.update(positions).where(_THIS).values({name: sa.bindparam(f"{name}") for name in _CHANGING}), [])
 
