@@ -146,6 +146,11 @@ def load(path: Path) -> Config:
     _check_environment()
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Notepad writes a BOM
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"配置文件无法读取 cannot read {path}: 没有此文件，请检查路径，或用 agent init 建立 "
+            "there is no such file; check the path, or make one: agent init"
+        ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"配置文件无法读取 cannot read {path}: {error}") from error
     try:
