@@ -32,7 +32,6 @@ class Client:
         self, site: Site, user: str, will: str | None = None, *, lasting: bool = False, client_id: str | None = None
     ) -> None:
         self.heard: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-        self.refused: list[bool] = []
         self._connected: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._subscribed: queue.SimpleQueue[list[bool]] = queue.SimpleQueue()
         self.client = paho.Client(

@@ -33,7 +33,7 @@ if os.name == "nt":
     pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)
 assert sys.platform != "win32"
 
-from tests.unit.host_agent.test_attachment import Loop, Terminal, answer, eventually, identify, no_port_threads  # noqa: E402
+from tests.unit.host_agent.test_attachment import Loop, Terminal, answer, eventually, identify, no_port_threads  # noqa: E402  # that module skips itself without pseudo-terminals
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = "tests/unit/host_agent/test_link_lessons.py"
