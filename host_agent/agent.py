@@ -95,7 +95,9 @@ class Agent:
             dtr=config.device.dtr,
             rts=config.device.rts,
         )
-        self._desk = Desk(self._attachment, EvaluationStore(self._writer), surroundings.entropy)
+        self._desk = Desk(
+            self._attachment, EvaluationStore(self._writer), surroundings.entropy, shows_level=config.api.show_level
+        )
         self._publisher = Publisher(
             broker,
             self._writer.client_id(window.path),
@@ -276,13 +278,14 @@ class Agent:
                 lambda record: self._device_clock.reckon(device, record, now),
             )
             self._outbox.advance(connection, device, next_seq)
-            changed = self._desk.recorded(connection, [record for record, _ in batch], now)
+            records = [record for record, _ in batch]
+            changed = self._desk.recorded(connection, records, now)
         self._skipped_to = 0
         self._counters["records"] += len(batch)
         if self._attachment.conversation is not None and self._attachment.is_talking:
             self._attachment.conversation.acknowledge(next_seq)
             self._attachment.flush()
-        self._desk.announce(changed)
+        self._desk.announce(changed, device, records)
 
     def _start_over(self, now: Instant) -> None:
         """Try the store again, and ask the device for everything that is not durable here."""
@@ -395,7 +398,7 @@ class Agent:
         self._handover.met(self._outbox.last_receipt(answer.device))
         self._offer_receipt(answer.receipt_seq, answer.next_seq, now)
         self._publisher.look_again()
-        self._desk.connected(now)
+        self._desk.connected(answer.device, now)
         self._publisher.device_changed(
             DeviceState(
                 device=answer.device,

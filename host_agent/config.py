@@ -25,11 +25,18 @@ from protocol.topics import Window
 
 PREFIX = "HCP_AGENT_"
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+_FOLLOW_UP = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[A-Za-z0-9/._~=&?-]*\{evaluation\}[A-Za-z0-9/._~=&?-]*")
 
 
 def _origin(value: str) -> str:
     if not _ORIGIN.fullmatch(value):
         raise ValueError("an origin is like http://127.0.0.1:8080, without a path")
+    return value
+
+
+def _follow_up(value: str) -> str:
+    if not _FOLLOW_UP.fullmatch(value):
+        raise ValueError("it is like https://hall.example/f/{evaluation}, with {evaluation} once")
     return value
 
 
@@ -73,6 +80,10 @@ class ApiConfig(_Section):
 
     port: Annotated[int, Field(ge=0, le=65535)] = 17610
     origins: list[Annotated[str, AfterValidator(_origin)]] = []
+    show_level: bool = False
+    """Whether the window may learn how a citizen has rated. Off: citizens do not dare to press while the clerk watches."""
+    follow_up_url: Annotated[str, AfterValidator(_follow_up)] | None = None
+    """Where the collection serves the citizen's follow-up page, with `{evaluation}` for the evaluation's id."""
 
 
 class Config(BaseSettings):

@@ -47,6 +47,8 @@ port = {mqtt_port}
 [api]                      # 业务系统接口，仅本机 for business systems, on this PC only
 #port = 17610
 #origins = ["http://hall.example"]   # 可以调用接口的网页 pages that may call it
+#show_level = false        # true：窗口可知评价等级，群众会有顾虑 the window learns how it was rated; citizens will mind
+#follow_up_url = "https://hall.example/f/{{evaluation}}"   # 补充评价页面 the citizen's follow-up page
 """
 
 

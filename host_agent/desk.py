@@ -14,11 +14,13 @@ from sqlite3 import Connection, Error
 from typing import Any, TypeVar
 
 from host_agent.errors import RequestError
-from host_agent.evaluations import Evaluation
+from host_agent.evaluations import Evaluation, EvaluationState
 from host_agent.instant import Instant
 from host_agent.link.attachment import Attachment
 from host_agent.link.events import Answered
+from host_agent.notices import EvaluationChanged, FreeRating, Notices, WindowChanged
 from host_agent.store.evaluations import EvaluationStore
+from protocol.levels import Level
 from protocol.messages import (
     Cancel,
     CancelReason,
@@ -35,13 +37,15 @@ from protocol.messages import (
     Status,
 )
 from protocol.payloads import Case
-from protocol.record import Record
+from protocol.record import Kind, Record, RecordFlag
 from protocol.signing import context_digest
 
 log = logging.getLogger("agent.desk")
 
 T = TypeVar("T")
 
+NO_DIGEST = bytes(16)
+"""In place of a case's digest where there is no case, as in a record of a press that nobody asked for."""
 _REFUSALS = {
     ErrorCode.JOURNAL_FULL: "评价器存储已满，等待归集 the device's journal is full; it waits for the collection",
     ErrorCode.JOURNAL_FAULT: "评价器存储故障，请联系运维 the device's flash fails; call the technician",
@@ -52,8 +56,11 @@ _REFUSALS = {
 class Desk:
     """The window's business, over one attachment and one store."""
 
-    def __init__(self, attachment: Attachment, store: EvaluationStore, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, attachment: Attachment, store: EvaluationStore, entropy: Callable[[int], bytes], *, shows_level: bool = False
+    ) -> None:
         self._entropy = entropy
+        self._shows_level = shows_level
         self._attachment = attachment
         self._store = store
         self._asked: dict[int, Callable[[Answered, Instant], None]] = {}
@@ -64,11 +71,14 @@ class Desk:
         self.staff: str | None = None
         self.paused: PauseReason | None = None
         self._adopts = False
+        self._device: str | None = None
+        self.notices = Notices()
+        self._told = self.window()
 
     # --- business systems ------------------------------------------------------------------------------------
 
     def open(
-        self, case: Case, timeout_ms: int, language: Language, key: str | None, staff: str | None, now: Instant
+        self, case: Case | None, timeout_ms: int, language: Language, key: str | None, staff: str | None, now: Instant
     ) -> Future[Evaluation]:
         """Open one evaluation; the same `key` again returns the same evaluation, with another case it is refused.
 
@@ -98,7 +108,7 @@ class Desk:
         binary = bytes.fromhex(evaluation.id)
         message = Open(
             evaluation=binary,
-            context_digest=context_digest(binary, case.fields()),
+            context_digest=context_digest(binary, case.fields()) if case is not None else NO_DIGEST,
             timeout_ms=timeout_ms,
             language=language,
         )
@@ -111,7 +121,7 @@ class Desk:
             if current is None:  # its record came before the answer
                 _resolve(future, self.get(evaluation.id))
             elif _is_done(answer):
-                current = self._unfinished[evaluation.id] = current.opened()
+                current = self._opened(current)
                 _resolve(future, current)
             else:
                 _refuse(future, answer)
@@ -120,6 +130,7 @@ class Desk:
         def signed_in(answer: Answered, then: Instant) -> None:
             if _is_done(answer):
                 self.staff = serves
+                self._tell_window()
             else:
                 self._attachment.withdraw(opening)
                 self._asked.pop(opening, None)
@@ -156,6 +167,18 @@ class Desk:
         if evaluation is None:
             raise RequestError(404, "unknown_evaluation", "没有这次评价 there is no such evaluation")
         return evaluation
+
+    def open_evaluation(self) -> Evaluation | None:
+        """Return the evaluation that the citizen is asked to rate now."""
+        return next((one for one in self._unfinished.values() if one.state is EvaluationState.OPENED), None)
+
+    def window(self) -> WindowChanged:
+        """Return who serves, whether the window serves, and which device is connected."""
+        return WindowChanged(self.staff, self.paused is not None, self._device)
+
+    def level(self, evaluation_id: str) -> Level | None:
+        """Return how an evaluation was rated where the hall has switched that on, None everywhere else."""
+        return self._store.level(evaluation_id) if self._shows_level else None
 
     def wait(self, evaluation_id: str) -> Future[Evaluation]:
         """Return a future that is done when the evaluation has ended."""
@@ -199,11 +222,13 @@ class Desk:
         if handler is not None:
             handler(answer, now)
 
-    def connected(self, now: Instant) -> None:
+    def connected(self, device: str, now: Instant) -> None:
         """Tell a device that has come back who serves here and whether the window serves.
 
         An agent that has just started knows neither; then the device's first status says so.
         """
+        self._device = device
+        self._tell_window()
         self._adopts = self.staff is None and self.paused is None
         if self.staff is not None:
             self.sign_in(self.staff, now)
@@ -212,6 +237,8 @@ class Desk:
 
     def disconnected(self, now: Instant) -> None:
         """Fail what the device will not answer any more."""
+        self._device = None
+        self._tell_window()
         asked, self._asked = self._asked, {}
         trouble: Error | None = None
         for correlation, handler in asked.items():
@@ -236,12 +263,24 @@ class Desk:
             self._store.save_in(connection, evaluation)
         return list(changed.values())
 
-    def announce(self, changed: Sequence[Evaluation]) -> None:
+    def announce(self, changed: Sequence[Evaluation], device: str = "", records: Sequence[Record] = ()) -> None:
         """Tell those who wait; after the transaction, so that nobody hears what is not durable."""
         for evaluation in changed:
             self._unfinished.pop(evaluation.id, None)
             for future in self._waiters.pop(evaluation.id, []):
                 _resolve(future, evaluation)
+            self.notices.say(EvaluationChanged(evaluation))
+        for record in records:
+            if record.kind is Kind.RATING:
+                self._tell_rating(device, record)
+
+    def _tell_rating(self, device: str, record: Record) -> None:
+        """Tell of a rating that no evaluation asked for; a change of mind is nobody's business but the level's."""
+        if not record.flags & RecordFlag.REVISION:
+            if record.flags & RecordFlag.FREE_STANDING:
+                self.notices.say(FreeRating(device, record.seq, record.utc_ms or None, record.staff or None))
+        elif self._shows_level and (known := self._store.get(record.evaluation.hex())) is not None:
+            self.notices.say(EvaluationChanged(known))
 
     def reported(self, status: Status, next_seq: int, now: Instant) -> None:
         """Find evaluations that the device does not know any more, once all its records are here.
@@ -253,17 +292,31 @@ class Desk:
             if not self._asked:  # nobody has asked for anything else meanwhile
                 self.staff = status.staff or None
                 self.paused = PauseReason.OTHER if status.conditions & Condition.PAUSED else None
+                self._tell_window()
         if status.next_seq != next_seq:
             return
         for evaluation in list(self._unfinished.values()):
             if evaluation.id in self._opening:
                 continue
             if status.evaluation.hex() == evaluation.id:
-                self._unfinished[evaluation.id] = evaluation.opened()
+                self._opened(evaluation)
             else:
                 self._change(evaluation.device_lost(now.utc_ms))
 
     # --- inside ----------------------------------------------------------------------------------------------
+
+    def _opened(self, evaluation: Evaluation) -> Evaluation:
+        """Note that the device asks the citizen; not stored, see `_change`."""
+        opened = self._unfinished[evaluation.id] = evaluation.opened()
+        if opened is not evaluation:
+            self.notices.say(EvaluationChanged(opened))
+        return opened
+
+    def _tell_window(self) -> None:
+        window = self.window()
+        if window != self._told:
+            self._told = window
+            self.notices.say(window)
 
     def _change(self, evaluation: Evaluation) -> None:
         """End an evaluation for which there is no record. `opened` is not stored: a restarted agent asks the device."""
@@ -289,6 +342,7 @@ class Desk:
                 _refuse(future, answer)
             else:
                 done()
+                self._tell_window()
                 _resolve(future, None)
 
         self._ask(message, answered, now)

@@ -40,10 +40,10 @@ _BY_RECORD = {
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """An evaluation; `id` is a UUID as 32 hex digits."""
+    """An evaluation; `id` is a UUID as 32 hex digits, `case` None where the business system named none."""
 
     id: str
-    case: Case
+    case: Case | None
     timeout_ms: int
     created_ms: int
     key: str | None = None

@@ -59,6 +59,8 @@ class Case(Payload):
     """事项名称, its kind in words."""
     service_no: Short | None = None
     """Number of this service within the matter, when the business system counts them."""
+    applicant_ref: Short | None = None
+    """申办人引用号, the business system's own reference for who applied; nothing that tells who that is to anybody else."""
     dept_code: Short | None = None
     """Code of the department that serves."""
     dept_name: Annotated[str, Field(min_length=1, max_length=200)] | None = None

@@ -1,142 +1,90 @@
 """The local API itself: a thin layer of FastAPI over the agent's desk.
 
 Every request becomes one call in the agent's thread. Nothing here decides anything; errors of the desk become JSON with a
-stable word and a sentence.
+stable word and a sentence. The document that describes it is docs/openapi.json, made from here.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sqlite3
-from concurrent.futures import Future
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
-from fastapi import FastAPI, Header, Path, Query, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from host_agent import AGENT_VERSION
 from host_agent.agent import Agent
-from host_agent.api.guard import Guard
-from host_agent.api.models import (
-    ErrorAnswer,
-    EvaluationAnswer,
-    OpenBody,
-    PauseBody,
-    StaffBody,
-)
+from host_agent.api.evaluations import add_evaluations, add_follow_up
+from host_agent.api.events import add_events
+from host_agent.api.guard import OPENAPI_PATH, Guard
+from host_agent.api.models import ErrorAnswer
+from host_agent.api.show import Show
+from host_agent.api.stream import Streams
+from host_agent.api.window import add_window
+from host_agent.config import ApiConfig
 from host_agent.errors import RequestError
-from host_agent.evaluations import Evaluation
-from host_agent.report import StatusReport
 
 log = logging.getLogger("agent.api")
 
-T = TypeVar("T")
-
-ANSWER_WITHIN_S = 10.0
-"""More than the link needs to give up a sign-in and then an opening, four seconds each."""
-LONGEST_POLL_S = 60.0
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 409, 413, 421, 422, 503, 504)
+    code: {"model": ErrorAnswer, "description": words}
+    for code, words in {
+        400: "no request that can be read",
+        401: "the token is missing or wrong",
+        403: "the page's origin is not on the list",
+        404: "there is no such thing",
+        405: "not with this method",
+        409: "the device refuses, or the key was used for another case",
+        413: "the body is larger than 64 KiB",
+        421: "asked under a name that is not this PC's",
+        422: "a field is wrong; the sentence names it",
+        503: "no device, no database, or too many listeners",
+        504: "the device does not answer in time",
+    }.items()
 }
 
-EvaluationId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
-
-def make_app(agent: Agent, token: str, origins: list[str]) -> FastAPI:
+def make_app(agent: Agent, token: str, settings: ApiConfig, streams: Streams | None = None) -> FastAPI:
     """Return the ASGI application; no documentation pages, which would load scripts from elsewhere."""
     app = FastAPI(
-        title="评价器代理程序 rating agent",
+        title="评价器代理程序 Rating agent",
         version=AGENT_VERSION,
-        description="One evaluation per matter handled. An answer says that the citizen has rated, never how.",
+        summary="一件事一次评价 One evaluation for each matter handled. An answer says that the citizen has rated, never how.",
+        openapi_url=OPENAPI_PATH,
         docs_url=None,
         redoc_url=None,
         responses=_ERRORS,
         redirect_slashes=False,  # the redirection reads the query as UTF-8 and fails on any other
     )
-    app.add_middleware(Guard, token=token, origins=origins)
+    show = Show(agent, settings)
+    app.add_middleware(Guard, token=token, origins=settings.origins)
     _errors(app, agent)
-    _evaluations(app, agent)
-    _window(app, agent)
+    add_evaluations(app, agent, show)
+    add_follow_up(app, agent, settings)
+    add_events(app, streams or Streams(agent, show))
+    add_window(app, agent)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # the way that FastAPI documents
     return app
 
 
-async def _soon(future: Future[T]) -> T:
-    """Wait for the device's answer, which the link gives up on by itself after a few seconds."""
-    return await asyncio.wait_for(asyncio.wrap_future(future), ANSWER_WITHIN_S)
-
-
-async def _gone(request: Request) -> None:
-    """Return when the caller has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _evaluations(app: FastAPI, agent: Agent) -> None:
-    @app.post("/v1/evaluations", status_code=201)
-    async def open_evaluation(
-        body: OpenBody, idempotency_key: Annotated[str | None, Header(min_length=1, max_length=100)] = None
-    ) -> EvaluationAnswer:
-        """Open one evaluation. The same Idempotency-Key again returns the same evaluation; another open one is superseded."""
-        asked = agent.call(
-            lambda desk, now: desk.open(
-                body.case, body.timeout_s * 1000, body.language.code(), idempotency_key, body.staff, now
-            )
-        )
-        return EvaluationAnswer.of(await _soon(await _soon(asked)))
-
-    @app.get("/v1/evaluations/{evaluation_id}")
-    async def get_evaluation(
-        request: Request,
-        evaluation_id: EvaluationId,
-        wait_s: Annotated[float, Query(ge=0, le=LONGEST_POLL_S)] = 0,
-    ) -> EvaluationAnswer:
-        """Return an evaluation; with `wait_s`, as soon as it has ended or that time is over."""
-        if wait_s:
-            ended = await _soon(agent.call(lambda desk, _now: desk.wait(evaluation_id)))
-            gone = asyncio.ensure_future(_gone(request))
-            try:
-                await asyncio.wait((asyncio.wrap_future(ended), gone), timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                gone.cancel()
-                if not ended.done():
-                    agent.call(lambda desk, _now: desk.no_longer_waits(evaluation_id, ended))
-        return EvaluationAnswer.of(await _soon(agent.call(lambda desk, _now: desk.get(evaluation_id))))
-
-    @app.delete("/v1/evaluations/{evaluation_id}")
-    async def cancel_evaluation(evaluation_id: EvaluationId) -> EvaluationAnswer:
-        """Withdraw an evaluation. One that was rated or has expired stays so; the answer says how it ended."""
-        ended: Future[Evaluation] = await _soon(agent.call(lambda desk, now: desk.cancel(evaluation_id, now)))
-        return EvaluationAnswer.of(await _soon(ended))
-
-
-def _window(app: FastAPI, agent: Agent) -> None:
-    @app.put("/v1/staff", status_code=204)
-    async def sign_in(body: StaffBody) -> None:
-        """Name who serves at this window from now on."""
-        await _soon(await _soon(agent.call(lambda desk, now: desk.sign_in(body.staff, now))))
-
-    @app.delete("/v1/staff", status_code=204)
-    async def sign_out() -> None:
-        """Nobody serves at this window any more."""
-        await _soon(await _soon(agent.call(lambda desk, now: desk.sign_out(now))))
-
-    @app.put("/v1/pause", status_code=204)
-    async def pause(body: PauseBody) -> None:
-        """The window stops serving for a while."""
-        await _soon(await _soon(agent.call(lambda desk, now: desk.pause(body.reason.code(), now))))
-
-    @app.delete("/v1/pause", status_code=204)
-    async def resume() -> None:
-        """The window serves again."""
-        await _soon(await _soon(agent.call(lambda desk, now: desk.resume(now))))
-
-    @app.get("/v1/status")
-    async def status() -> StatusReport:
-        """Return the agent's state."""
-        return await _soon(agent.status())
+def _document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, with the token that every path asks for."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        document["components"]["securitySchemes"] = {
+            "token": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "数据目录中 api-token 文件的内容 the content of that file",
+            }
+        }
+        document["security"] = [{"token": []}]
+        document["servers"] = [{"url": "http://127.0.0.1:17610"}]
+    assert app.openapi_schema is not None  # noqa: S101  # FastAPI has just kept it
+    return app.openapi_schema
 
 
 def _errors(app: FastAPI, agent: Agent) -> None:
@@ -160,7 +108,9 @@ def _errors(app: FastAPI, agent: Agent) -> None:
     @app.exception_handler(HTTPException)
     async def other(_request: Request, error: HTTPException) -> JSONResponse:
         word = {404: "not_found", 405: "method"}.get(error.status_code, "request")
-        return answer(error.status_code, word, f"请求有误 {error.detail}; see /openapi.json")
+        done = answer(error.status_code, word, f"请求有误 {error.detail}; see {OPENAPI_PATH}")
+        done.headers.update(error.headers or {})
+        return done
 
     @app.exception_handler(TimeoutError)
     async def late(_request: Request, _error: TimeoutError) -> JSONResponse:

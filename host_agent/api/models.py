@@ -1,17 +1,20 @@
-"""What goes over the local API as JSON. There is no field for a level, in any answer."""
+"""What goes over the local API as JSON. There is no field for a level in any answer, unless the hall has switched it on."""
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from host_agent.config import ApiConfig
 from host_agent.evaluations import Evaluation, EvaluationState
+from host_agent.notices import FreeRating, WindowChanged
 from protocol.messages import Language, PauseReason
 from protocol.payloads import Case
 
 StaffNo = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9_-]+$")]
+Millis = Annotated[int, Field(description="milliseconds since 1970 UTC")]
 
 
 class LanguageName(Enum):
@@ -44,13 +47,46 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class OpenBody(_Body):
-    """A request to open one evaluation."""
+class CaseBody(Case):
+    """The matter handled, as the business system names it. No name, phone or identity number of a citizen."""
 
-    case: Case
+    # Rust's expressions know no looking ahead, and without it the document could not say what is refused
+    model_config = ConfigDict(regex_engine="python-re")
+
+    applicant_ref: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^(?![0-9]{15}$|[0-9]{17}[0-9Xx]$|1[0-9]{10}$)[A-Za-z0-9._:-]{1,64}$",
+                description="申办人引用号 the business system's own reference for the applicant; "
+                "what has the form of an identity or phone number is refused",
+            ),
+        ]
+        | None
+    ) = None
+
+    def case(self) -> Case:
+        """Return the case as it travels."""
+        return Case(**self.fields())
+
+
+class OpenBody(_Body):
+    """A request to open one evaluation; without a case it stands for a service that has no number."""
+
+    case: CaseBody | None = None
     staff: StaffNo | None = None
     timeout_s: Annotated[int, Field(ge=5, le=3600)] = 60
     language: LanguageName = LanguageName.DEVICE_SETTING
+
+
+class LevelName(Enum):
+    """The five levels by name: as numbers, standards count them in both directions."""
+
+    VERY_SATISFIED = "very_satisfied"
+    SATISFIED = "satisfied"
+    BASICALLY_SATISFIED = "basically_satisfied"
+    DISSATISFIED = "dissatisfied"
+    VERY_DISSATISFIED = "very_dissatisfied"
 
 
 class StaffBody(_Body):
@@ -70,16 +106,23 @@ class EvaluationAnswer(BaseModel):
 
     id: str
     state: EvaluationState
-    final: bool
-    reason: str | None
-    case: Case
+    final: Annotated[bool, Field(description="true when nothing more will happen to it")]
+    reason: Annotated[str | None, Field(description="a word for why, with the state `error`")]
+    case: Case | None
     staff: str | None
-    created_ms: int
-    ended_ms: int | None
+    created_ms: Millis
+    ended_ms: Millis | None
+    follow_up_url: Annotated[
+        str | None,
+        Field(
+            description="补充评价页面 where the citizen may add reasons and words, rated or not; null when the hall has none"
+        ),
+    ]
 
     @classmethod
-    def of(cls, evaluation: Evaluation) -> EvaluationAnswer:
+    def of(cls, evaluation: Evaluation, settings: ApiConfig, **more: object) -> Self:
         """Return the answer for an evaluation."""
+        page = settings.follow_up_url
         return cls(
             id=evaluation.id,
             state=evaluation.state,
@@ -89,7 +132,42 @@ class EvaluationAnswer(BaseModel):
             staff=evaluation.staff,
             created_ms=evaluation.created_ms,
             ended_ms=evaluation.ended_ms,
+            follow_up_url=page.replace("{evaluation}", evaluation.id) if page is not None else None,
+            **more,
         )
+
+
+class EvaluationWithLevel(EvaluationAnswer):
+    """An evaluation where the hall has switched on `api.show_level`."""
+
+    level: Annotated[LevelName | None, Field(description="how it was rated, after changes of mind; null when it was not")]
+
+
+class WindowAnswer(BaseModel):
+    """Who serves here, whether the window serves, and which device is connected (null: none)."""
+
+    staff: str | None
+    paused: bool
+    device: str | None
+
+    @classmethod
+    def of(cls, window: WindowChanged) -> Self:
+        """Return the answer for a notice."""
+        return cls(staff=window.staff, paused=window.paused, device=window.device)
+
+
+class FreeRatingAnswer(BaseModel):
+    """A rating that no evaluation asked for: a case can be linked to it."""
+
+    device: str
+    seq: int
+    at_ms: Millis | None
+    staff: str | None
+
+    @classmethod
+    def of(cls, rating: FreeRating) -> Self:
+        """Return the answer for a notice."""
+        return cls(device=rating.device, seq=rating.seq, at_ms=rating.at_ms, staff=rating.staff)
 
 
 class ErrorAnswer(BaseModel):

@@ -15,6 +15,9 @@ import uvicorn
 
 from host_agent.agent import Agent
 from host_agent.api.app import make_app
+from host_agent.api.show import Show
+from host_agent.api.stream import Streams
+from host_agent.config import ApiConfig
 from host_agent.errors import AgentError
 
 log = logging.getLogger("agent.api")
@@ -23,6 +26,7 @@ TOKEN_FILE = "api-token"  # noqa: S105  # the name of the file, not a token
 PORT_FILE = "api-port"
 LEAST_TOKEN = 20
 HOST = "127.0.0.1"
+MOST_MESSAGE_BYTES = 64 * 1024
 
 
 def read_or_make_token(folder: Path) -> str:
@@ -46,10 +50,24 @@ def read_or_make_token(folder: Path) -> str:
     return token
 
 
+class _Server(uvicorn.Server):
+    """Ends the event streams first, so that stopping does not wait for whoever listens."""
+
+    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+        super().__init__(config)
+        self._streams = streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close everything."""
+        self._streams.close()
+        await super().shutdown(sockets)
+
+
 class ApiServer:
     """uvicorn on loopback; the port is bound before anything else starts, so that a taken one is an error at once."""
 
-    def __init__(self, agent: Agent, folder: Path, port: int, origins: list[str]) -> None:
+    def __init__(self, agent: Agent, folder: Path, settings: ApiConfig) -> None:
+        port = settings.port
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             if sys.platform == "win32":  # there SO_REUSEADDR would let another program take the port over
@@ -70,15 +88,17 @@ class ApiServer:
         except (OSError, UnicodeDecodeError) as error:
             self._socket.close()
             raise AgentError(f"数据目录不可写 {folder}: {error} the token cannot be kept; check the folder") from error
+        streams = Streams(agent, Show(agent, settings))
         config = uvicorn.Config(
-            make_app(agent, token, origins),
+            make_app(agent, token, settings, streams),
             log_config=None,
             log_level="warning",
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=1,
+            ws_max_size=MOST_MESSAGE_BYTES,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config, streams)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="api", daemon=True)
 
     @property

@@ -7,7 +7,9 @@ import sqlite3
 from host_agent.evaluations import Evaluation, EvaluationState
 from host_agent.store.damage import content_checked
 from host_agent.store.database import Writer
+from protocol.levels import Level
 from protocol.payloads import Case
+from protocol.record import parse_record
 
 _COLUMNS = "id, key, case_json, staff, state, reason, timeout_ms, created_ms, ended_ms"
 _OPEN = (EvaluationState.OPENING.value, EvaluationState.OPENED.value)
@@ -27,7 +29,7 @@ class EvaluationStore:
                 (
                     evaluation.id,
                     evaluation.key,
-                    evaluation.case.to_json().decode(),
+                    evaluation.case.to_json().decode() if evaluation.case is not None else "",
                     evaluation.staff,
                     evaluation.state.value,
                     evaluation.reason,
@@ -57,6 +59,18 @@ class EvaluationStore:
         """Return the evaluation that a business system opened under this key."""
         return self._one("key = ?", key)
 
+    def level(self, evaluation_id: str) -> Level | None:
+        """Return how an evaluation was rated, after changes of mind; None when it was not, or its records are not here.
+
+        Only for halls that have switched on that their window may know.
+        """
+        rows = self._writer.connection.execute(
+            "SELECT raw FROM records WHERE evaluation = ? ORDER BY device, seq", (evaluation_id,)
+        ).fetchall()
+        with content_checked():
+            ratings = [level for (raw,) in rows if (level := parse_record(raw).rating) is not None]
+        return ratings[-1] if ratings else None
+
     def unfinished(self) -> list[Evaluation]:
         """Return the evaluations that have not ended."""
         rows = self._writer.connection.execute(
@@ -81,7 +95,7 @@ def _evaluation(row: tuple[str, str | None, str, str | None, str, str | None, in
     return Evaluation(
         id=row[0],
         key=row[1],
-        case=Case.from_json(row[2].encode()),
+        case=Case.from_json(row[2].encode()) if row[2] else None,
         staff=row[3],
         state=EvaluationState(row[4]),
         reason=row[5],

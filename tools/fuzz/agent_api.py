@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from host_agent.api.app import make_app
 from host_agent.api.models import ErrorAnswer, EvaluationAnswer
+from host_agent.config import ApiConfig
 from host_agent.desk import Desk
 from host_agent.instant import Instant
 from host_agent.link.events import Answered
@@ -74,7 +75,7 @@ class _PaperAgent:
 
 def agent_api() -> Check:
     """Any request to the agent's API: JSON of the documented shape, never a 500, never a level."""
-    app = make_app(_PaperAgent(), _TOKEN, ["http://hall.example"])  # type: ignore[arg-type]  # a paper one
+    app = make_app(_PaperAgent(), _TOKEN, ApiConfig(origins=["http://hall.example"]))  # type: ignore[arg-type]  # a paper one
     documented = app.openapi()["paths"]
     caller = Caller(app)
     usual = [
@@ -89,7 +90,7 @@ def agent_api() -> Check:
         method, path, status, headers, answer = caller.ask(data, usual)
         told = f"{method} {path!r} → {status} {answer[:200]!r}"
         must(status < 500 or status in (503, 504), told)
-        if status == 204 or path == "/openapi.json" or method in _METHODS_WITHOUT_BODY:
+        if status == 204 or path == "/v1/openapi.json" or method in _METHODS_WITHOUT_BODY:
             return
         must(headers.get(b"content-type", b"").startswith(b"application/json"), told)
         content = json.loads(answer)
@@ -121,7 +122,7 @@ def _agent_seeds() -> list[bytes]:
         b'PUT /v1/pause\n\n{"reason":"break"}',
         b"DELETE /v1/pause",
         b"GET /v1/status",
-        b"GET /openapi.json",
+        b"GET /v1/openapi.json",
         b"GET /v1/status\nauthorization: Bearer x\ncontent-length: 5\n\nhello",
         b"GET /v1/status\nhost: evil.example",
     ]

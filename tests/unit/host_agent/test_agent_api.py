@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,80 +13,23 @@ import anyio
 import httpx
 import pytest
 
-from host_agent.api import app as app_module
+from host_agent.api import show as show_module
 from host_agent.api.app import make_app
 from host_agent.api.server import LEAST_TOKEN, TOKEN_FILE, read_or_make_token
-from host_agent.desk import Desk
+from host_agent.config import ApiConfig
 from host_agent.errors import RequestError
-from host_agent.instant import Instant
-from host_agent.link.events import Answered
-from host_agent.report import StatusReport
-from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
 from protocol.levels import Level
-from protocol.messages import ErrorCode, Message
+from protocol.messages import ErrorCode
 from protocol.record import Kind
-from tests.agent_bench import at
-from tests.chains import PaperDevice
+from tests.paper_agent import PaperAgent
 
 T = TypeVar("T")
 TOKEN = "t" * 32
 ORIGIN = "http://hall.example"
 AUTH = {"authorization": f"Bearer {TOKEN}"}
+SETTINGS = ApiConfig(origins=[ORIGIN])
 CASE = {"case": {"case_no": "C-1"}}
-REPORT = StatusReport(
-    agent="0.1.0", window="533103/dating/07", link="talking", port="COM7", link_trouble=None, device="PJ-0001", firmware="1.0",
-    boot=1, release_on_ack=False, staff="017", paused=False, conditions=[], journal_waiting=0, journal_free=9,
-    broker_connected=True, broker_trouble=None, store_trouble=None, databases_set_aside=[], outbox_to_send=0, outbox_sent=0,
-    oldest_waiting_ms=None, counters={"records": 3},
-)  # fmt: skip
-
-
-class PaperAgent:
-    """An agent without a loop: calls run at once, and the device answers as `answers` says."""
-
-    def __init__(self, folder: Path) -> None:
-        self.writer = Writer(folder)
-        self.is_talking = True
-        self.trouble: str | None = None
-        self.answers = True
-        self.error: ErrorCode | None = None
-        self.number = 0
-        self.calls = 0
-        self.counted: list[str] = []
-        self.raises: Exception | None = None
-        self.desk = Desk(self, EvaluationStore(self.writer), os.urandom)  # type: ignore[arg-type]  # it is the attachment as well
-
-    def count(self, name: str) -> None:
-        self.counted.append(name)
-
-    def request(self, _message: Message, _now: Instant) -> int:
-        self.number += 1
-        return self.number
-
-    def call(self, what: Callable[[Desk, Instant], T]) -> Future[T]:
-        future: Future[T] = Future()
-        self.calls += 1
-        try:
-            if self.raises is not None:
-                raise self.raises
-            before = self.number
-            future.set_result(what(self.desk, at(0)))
-            if self.answers:
-                for number in range(before + 1, self.number + 1):
-                    self.desk.answered(Answered(number, self.error), at(0))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def status(self) -> Future[StatusReport]:
-        return self.call(lambda _desk, _now: REPORT)
-
-    def record(self, kind: Kind, evaluation: str) -> None:
-        record = PaperDevice().write(kind, evaluation=bytes.fromhex(evaluation))
-        with self.writer.transaction() as connection:
-            changed = self.desk.recorded(connection, [record], at(5))
-        self.desk.announce(changed)
 
 
 @pytest.fixture
@@ -98,11 +39,13 @@ def agent(tmp_path: Path) -> Iterator[PaperAgent]:
     made.writer.close()
 
 
-def asked(agent: PaperAgent, method: str, path: str, host: str = "127.0.0.1:17610", **more: Any) -> httpx.Response:
+def asked(
+    agent: PaperAgent, method: str, path: str, settings: ApiConfig = SETTINGS, host: str = "127.0.0.1:17610", **more: Any
+) -> httpx.Response:
     """One request, with the token unless headers are given."""
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(make_app(agent, TOKEN, [ORIGIN]))  # type: ignore[arg-type]  # a paper one
+        transport = httpx.ASGITransport(make_app(agent, TOKEN, settings))  # type: ignore[arg-type]  # a paper one
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
             return await client.request(method, path, **{"headers": AUTH, **more})
 
@@ -188,23 +131,6 @@ def test_a_body_has_an_end(agent: PaperAgent) -> None:
     assert agent.calls == 0
 
 
-def test_a_websocket_is_not_accepted(agent: PaperAgent) -> None:
-    sent: list[Any] = []
-
-    async def run() -> None:
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        async def receive() -> Any:
-            return {"type": "websocket.connect"}
-
-        app = make_app(agent, TOKEN, [])  # type: ignore[arg-type]  # a paper one
-        await app({"type": "websocket", "path": "/v1/status", "headers": []}, receive, send)
-
-    anyio.run(run)
-    assert sent == []
-
-
 # --- what is answered --------------------------------------------------------------------------------------------
 
 
@@ -246,7 +172,7 @@ def test_a_waiter_whose_caller_goes_is_dropped(agent: PaperAgent) -> None:
             "http_version": "1.1", "scheme": "http", "server": None, "client": None, "root_path": "",
         }  # fmt: skip
         with anyio.fail_after(5):
-            await make_app(agent, TOKEN, [])(scope, receive, send)  # type: ignore[arg-type]  # a paper one
+            await make_app(agent, TOKEN, ApiConfig())(scope, receive, send)  # type: ignore[arg-type]  # a paper one
 
     anyio.run(run)
     assert agent.desk._waiters == {}
@@ -258,6 +184,64 @@ def test_a_key_used_for_another_case_is_409(agent: PaperAgent) -> None:
     assert asked(agent, "POST", "/v1/evaluations", json=CASE, headers=headers).json()["id"] == first["id"]
     answer = asked(agent, "POST", "/v1/evaluations", json={"case": {"case_no": "C-2"}}, headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (409, "key_reused")
+
+
+def test_an_evaluation_may_be_of_no_case(agent: PaperAgent) -> None:
+    for body in ({}, {"case": None}):
+        answer = asked(agent, "POST", "/v1/evaluations", json=body)
+        assert (answer.status_code, answer.json()["case"]) == (201, None)
+    evaluation = answer.json()["id"]
+    agent.record(Kind.RATING, evaluation)
+    assert asked(agent, "GET", f"/v1/evaluations/{evaluation}").json()["state"] == "rated"
+    restarted = EvaluationStore(agent.writer).get(evaluation)
+    assert restarted is not None
+    assert restarted.case is None
+
+
+@pytest.mark.parametrize(
+    "reference", ["533103199001011234", "53310319900101123X", "533103900101123", "13800138000", "张三", "a b", ""]
+)
+def test_an_applicant_reference_that_could_be_a_person_is_refused_and_not_in_the_log(
+    agent: PaperAgent, reference: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = asked(agent, "POST", "/v1/evaluations", json={"case": {"case_no": "C-1", "applicant_ref": reference}})
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid")
+    assert "applicant_ref" in answer.json()["message"]
+    if reference:
+        assert reference not in caplog.text
+
+
+def test_an_applicant_reference_travels_with_the_case(agent: PaperAgent) -> None:
+    case = {"case_no": "533103202611230017", "applicant_ref": "crm:9f2a-1"}  # a case number may well look like that
+    answer = asked(agent, "POST", "/v1/evaluations", json={"case": case})
+    assert answer.status_code == 201
+    assert {name: value for name, value in answer.json()["case"].items() if value} == case
+
+
+def test_the_follow_up_page_is_the_same_for_everybody(agent: PaperAgent) -> None:
+    settings = ApiConfig(follow_up_url="https://hall.example/f/{evaluation}?from=window")
+    answer = asked(agent, "POST", "/v1/evaluations", settings, json=CASE)
+    evaluation = answer.json()["id"]
+    before = (
+        answer.json()["follow_up_url"],
+        asked(agent, "GET", f"/v1/evaluations/{evaluation}/follow-up.svg", settings).content,
+    )
+    agent.record(Kind.RATING, evaluation, Level.VERY_DISSATISFIED)
+    answer = asked(agent, "GET", f"/v1/evaluations/{evaluation}", settings)
+    after = answer.json()["follow_up_url"], asked(agent, "GET", f"/v1/evaluations/{evaluation}/follow-up.svg", settings).content
+    assert before == after
+    assert before[0] == f"https://hall.example/f/{evaluation}?from=window"
+    for form, kind in (("svg", "image/svg+xml"), ("png", "image/png")):
+        image = asked(agent, "GET", f"/v1/evaluations/{evaluation}/follow-up.{form}", settings)
+        assert (image.status_code, image.headers["content-type"]) == (200, kind)
+    assert asked(agent, "GET", f"/v1/evaluations/{evaluation}/follow-up.gif", settings).status_code == 422
+    assert asked(agent, "GET", f"/v1/evaluations/{'0' * 32}/follow-up.svg", settings).status_code == 404
+
+
+def test_a_hall_without_a_follow_up_page_has_no_link(agent: PaperAgent) -> None:
+    evaluation = opened(agent)
+    assert asked(agent, "GET", f"/v1/evaluations/{evaluation}").json()["follow_up_url"] is None
+    assert asked(agent, "GET", f"/v1/evaluations/{evaluation}/follow-up.svg").json()["error"] == "no_follow_up"
 
 
 def test_staff_and_pause(agent: PaperAgent) -> None:
@@ -318,7 +302,7 @@ def test_without_a_device_503_and_one_that_refuses_409(agent: PaperAgent) -> Non
 
 
 def test_a_device_that_does_not_answer_is_504(agent: PaperAgent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "ANSWER_WITHIN_S", 0.05)
+    monkeypatch.setattr(show_module, "ANSWER_WITHIN_S", 0.05)
     agent.answers = False
     answer = asked(agent, "POST", "/v1/evaluations", json=CASE)
     assert (answer.status_code, answer.json()["error"]) == (504, "no_answer")
@@ -335,7 +319,7 @@ def test_a_database_that_fails_or_an_agent_that_ends_is_503(agent: PaperAgent, e
 
 
 def test_nothing_anywhere_tells_a_level(agent: PaperAgent) -> None:
-    document = asked(agent, "GET", "/openapi.json", headers={})
+    document = asked(agent, "GET", "/v1/openapi.json", headers={})
     assert document.status_code == 200
     evaluation = opened(agent)
     agent.record(Kind.RATING, evaluation)

@@ -305,7 +305,7 @@ def test_after_a_restart_the_device_says_what_became_of_evaluations(counter: Cou
     message = counter.attachment.asked[-1]
     assert isinstance(message, Open)
     counter.restart()
-    counter.desk.connected(NOW)
+    counter.desk.connected("PJ-0001", NOW)
     counter.desk.reported(status(evaluation=bytes.fromhex(known.id)), 1, NOW)
     assert counter.state(known) == "opened"
     assert counter.state(gone) == "device_lost"
@@ -342,14 +342,14 @@ def test_staff_and_pause_are_as_the_device_answered(counter: Counter) -> None:
 
 def test_a_device_that_comes_back_is_told_who_serves(counter: Counter) -> None:
     counter.desk.staff, counter.desk.paused = "017", PauseReason.MEETING
-    counter.desk.connected(NOW)
+    counter.desk.connected("PJ-0001", NOW)
     assert counter.attachment.asked == [SignIn(staff="017"), Pause(reason=PauseReason.MEETING)]
     counter.desk.reported(status(staff="099"), 1, NOW)
     assert counter.staff() == "017"
 
 
 def test_an_agent_that_knows_nobody_takes_the_devices_word_once(counter: Counter) -> None:
-    counter.desk.connected(NOW)
+    counter.desk.connected("PJ-0001", NOW)
     counter.desk.reported(status(staff="017", conditions=Condition.PAUSED), 1, NOW)
     assert (counter.staff(), counter.paused()) == ("017", PauseReason.OTHER)
     counter.desk.reported(status(), 1, NOW)
@@ -357,7 +357,7 @@ def test_an_agent_that_knows_nobody_takes_the_devices_word_once(counter: Counter
 
 
 def test_a_request_made_meanwhile_counts_more_than_the_devices_word(counter: Counter) -> None:
-    counter.desk.connected(NOW)
+    counter.desk.connected("PJ-0001", NOW)
     counter.desk.sign_in("018", NOW)
     counter.desk.reported(status(staff="017"), 1, NOW)
     assert not counter.staff()

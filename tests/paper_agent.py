@@ -1,0 +1,86 @@
+"""The agent behind the local API without a device: a desk and a store that are real, calls that run at once.
+
+agent = PaperAgent(tmp_path)
+opened(agent)                              # an evaluation
+agent.record(Kind.RATING, evaluation_id)   # the device's record about it
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from host_agent.desk import Desk
+from host_agent.instant import Instant
+from host_agent.link.events import Answered
+from host_agent.report import StatusReport
+from host_agent.store.database import Writer
+from host_agent.store.evaluations import EvaluationStore
+from host_agent.store.outbox import Outbox
+from protocol.levels import Level
+from protocol.messages import ErrorCode, Message
+from protocol.record import Kind
+from tests.agent_bench import at
+from tests.chains import PaperDevice
+
+T = TypeVar("T")
+REPORT = StatusReport(
+    agent="0.1.0", window="533103/dating/07", link="talking", port="COM7", link_trouble=None, device="PJ-0001", firmware="1.0",
+    boot=1, release_on_ack=False, staff="017", paused=False, conditions=[], journal_waiting=0, journal_free=9,
+    broker_connected=True, broker_trouble=None, store_trouble=None, databases_set_aside=[], outbox_to_send=0, outbox_sent=0,
+    oldest_waiting_ms=None, counters={"records": 3},
+)  # fmt: skip
+
+
+class PaperAgent:
+    """An agent without a loop: calls run at once, and the device answers as `answers` says."""
+
+    def __init__(self, folder: Path, *, shows_level: bool = False) -> None:
+        self.writer = Writer(folder)
+        self.is_talking = True
+        self.trouble: str | None = None
+        self.answers = True
+        self.error: ErrorCode | None = None
+        self.device = PaperDevice()
+        self.outbox = Outbox(self.writer)
+        self.number = 0
+        self.calls = 0
+        self.counted: list[str] = []
+        self.raises: Exception | None = None
+        self.desk = Desk(self, EvaluationStore(self.writer), os.urandom, shows_level=shows_level)  # type: ignore[arg-type]  # it is the attachment as well
+
+    def count(self, name: str) -> None:
+        self.counted.append(name)
+
+    def request(self, _message: Message, _now: Instant) -> int:
+        self.number += 1
+        return self.number
+
+    def call(self, what: Callable[[Desk, Instant], T]) -> Future[T]:
+        future: Future[T] = Future()
+        self.calls += 1
+        try:
+            if self.raises is not None:
+                raise self.raises
+            before = self.number
+            future.set_result(what(self.desk, at(0)))
+            if self.answers:
+                for number in range(before + 1, self.number + 1):
+                    self.desk.answered(Answered(number, self.error), at(0))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def status(self) -> Future[StatusReport]:
+        return self.call(lambda _desk, _now: REPORT)
+
+    def record(self, kind: Kind, evaluation: str | None, level: Level = Level.SATISFIED, flags: int = 0) -> None:
+        """Let the device's next record come and be stored, as the agent does it."""
+        record = self.device.write(kind, level, flags, evaluation=bytes.fromhex(evaluation or "00" * 16))
+        with self.writer.transaction() as connection:
+            self.outbox.accept(connection, self.device.device, [(record, record.pack())], 5)
+            changed = self.desk.recorded(connection, [record], at(5))
+        self.desk.announce(changed, self.device.device, [record])
