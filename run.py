@@ -170,6 +170,7 @@ def test(arguments: list[str]) -> int:
         ("类型 types (firmware)", [python, "-m", "tools.check_firmware_types"]),
         ("生成文件 generated files", [python, "-m", "protocol.generate", "--check"]),
         ("命令手册 command reference", [python, "-m", "tools.cli_reference", "--check"]),
+        ("接口文档 API document", [python, "-m", "tools.api_document", "--check"]),
         ("测试 tests", [python, "-m", "pytest", *arguments]),
     ]
     results: list[tuple[str, int, float]] = []

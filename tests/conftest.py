@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,15 @@ import pytest
 from collector.store.postgresql import PostgresDatabase
 from simulator.postgresql import Cluster, programs, running_cluster
 from tests.databases import Opened, emptied, new_database, open_sqlite
+
+_DRAWN = os.environ.setdefault("WORLD_FRESH_SEEDS", ",".join(str(secrets.randbelow(1 << 31)) for _ in range(3)))
+FRESH_SEEDS = [int(seed) for seed in _DRAWN.split(",")]
+"""Worlds that nobody has tried yet; drawn here and kept in the environment, so that all processes of one run draw the same."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which seeds were drawn: what was tried can be tried again."""
+    terminalreporter.write_line(f"world: fresh seeds {_DRAWN} (python -m simulator world --seeds {_DRAWN} --minutes 2.5)")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

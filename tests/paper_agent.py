@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from tests.agent_bench import at
 from tests.chains import PaperDevice
 
 T = TypeVar("T")
+WITHIN_S = 10.0
 REPORT = StatusReport(
     agent="0.1.0", window="533103/dating/07", link="talking", port="COM7", link_trouble=None, device="PJ-0001", firmware="1.0",
     boot=1, release_on_ack=False, staff="017", paused=False, conditions=[], journal_waiting=0, journal_free=9,
@@ -84,3 +85,30 @@ class PaperAgent:
             self.outbox.accept(connection, self.device.device, [(record, record.pack())], 5)
             changed = self.desk.recorded(connection, [record], at(5))
         self.desk.announce(changed, self.device.device, [record])
+
+
+class ThreadedAgent:
+    """A paper agent in a thread of its own, as the real one is."""
+
+    def __init__(self, folder: Path, *, shows_level: bool = False) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._agent = self._thread.submit(PaperAgent, folder, shows_level=shows_level).result(WITHIN_S)
+
+    def call(self, what: Callable[[Desk, Instant], T]) -> Future[T]:
+        return self._thread.submit(lambda: self._agent.call(what).result(0))
+
+    def count(self, name: str) -> None:
+        self._agent.count(name)
+
+    def status(self) -> Future[StatusReport]:
+        return self.call(lambda _desk, _now: REPORT)
+
+    def record(self, kind: Kind, evaluation: str | None, level: Level = Level.SATISFIED, flags: int = 0) -> None:
+        self._thread.submit(self._agent.record, kind, evaluation, level, flags).result(WITHIN_S)
+
+    def ask(self, what: Callable[[Desk], T]) -> T:
+        return self.call(lambda desk, _now: what(desk)).result(WITHIN_S)
+
+    def close(self) -> None:
+        self._thread.submit(self._agent.writer.close).result(WITHIN_S)
+        self._thread.shutdown()

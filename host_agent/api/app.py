@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from host_agent import AGENT_VERSION
 from host_agent.agent import Agent
@@ -83,8 +84,14 @@ def _document(app: FastAPI) -> dict[str, Any]:
         }
         document["security"] = [{"token": []}]
         document["servers"] = [{"url": "http://127.0.0.1:17610"}]
-    assert app.openapi_schema is not None  # noqa: S101  # FastAPI has just kept it
+        app.openapi_schema = document
     return app.openapi_schema
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """Return the methods that a path is there for; each is a route of its own."""
+    routes = [route for route in app.routes if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE]
+    return sorted(method for route in routes for method in route.methods or ())
 
 
 def _errors(app: FastAPI, agent: Agent) -> None:
@@ -106,10 +113,11 @@ def _errors(app: FastAPI, agent: Agent) -> None:
         return answer(422, "invalid", f"请求有误 {where}: {first['msg']}")
 
     @app.exception_handler(HTTPException)
-    async def other(_request: Request, error: HTTPException) -> JSONResponse:
+    async def other(request: Request, error: HTTPException) -> JSONResponse:
         word = {404: "not_found", 405: "method"}.get(error.status_code, "request")
         done = answer(error.status_code, word, f"请求有误 {error.detail}; see {OPENAPI_PATH}")
-        done.headers.update(error.headers or {})
+        if error.status_code == 405:
+            done.headers["Allow"] = ", ".join(_methods(app, request))
         return done
 
     @app.exception_handler(TimeoutError)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,40 +19,17 @@ from websockets.typing import Subprotocol
 from host_agent.api import stream
 from host_agent.api.server import ApiServer
 from host_agent.config import ApiConfig
-from host_agent.desk import Desk
-from host_agent.instant import Instant
 from host_agent.notices import KEPT, MOST_LISTENERS, Notices, WindowChanged
 from protocol.levels import Level
 from protocol.record import Kind, RecordFlag
 from tests.agent_bench import at
 from tests.chains import EPOCH_MS
 from tests.hall import eventually
-from tests.paper_agent import PaperAgent
+from tests.paper_agent import ThreadedAgent
 
 T = TypeVar("T")
 ORIGIN = "http://hall.example"
 WITHIN_S = 10.0
-
-
-class ThreadedAgent:
-    """A paper agent in a thread of its own, as the real one is."""
-
-    def __init__(self, folder: Path, *, shows_level: bool) -> None:
-        self._thread = ThreadPoolExecutor(1)
-        self._agent = self._thread.submit(PaperAgent, folder, shows_level=shows_level).result(WITHIN_S)
-
-    def call(self, what: Callable[[Desk, Instant], T]) -> Future[T]:
-        return self._thread.submit(lambda: self._agent.call(what).result(0))
-
-    def record(self, kind: Kind, evaluation: str | None, level: Level = Level.SATISFIED, flags: int = 0) -> None:
-        self._thread.submit(self._agent.record, kind, evaluation, level, flags).result(WITHIN_S)
-
-    def ask(self, what: Callable[[Desk], T]) -> T:
-        return self.call(lambda desk, _now: what(desk)).result(WITHIN_S)
-
-    def close(self) -> None:
-        self._thread.submit(self._agent.writer.close).result(WITHIN_S)
-        self._thread.shutdown()
 
 
 class Place:
