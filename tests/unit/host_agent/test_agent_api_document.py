@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, settings
 
 from host_agent.api.server import ApiServer
 from host_agent.config import ApiConfig
+from protocol.record import Kind
 from tests.paper_agent import ThreadedAgent
 from tools.api_document import FILE
 
@@ -32,10 +34,10 @@ schema = schemathesis.openapi.from_dict(DOCUMENT)
 class Token:
     """The token, brought in a way that lets the check try without it."""
 
-    def get(self, _case: schemathesis.Case, _context: schemathesis.AuthContext) -> str:
+    def get(self, _case: schemathesis.Case[Any], _context: schemathesis.AuthContext) -> str:
         return TOKEN
 
-    def set(self, case: schemathesis.Case, data: str, _context: schemathesis.AuthContext) -> None:
+    def set(self, case: schemathesis.Case[Any], data: str, _context: schemathesis.AuthContext) -> None:
         case.headers["Authorization"] = f"Bearer {data}"
 
 
@@ -70,7 +72,7 @@ def test_it_is_a_document_of_openapi_3_1_and_every_path_has_a_version() -> None:
 
 @schema.exclude(path_regex="events$").parametrize()
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_as_documented(case: schemathesis.Case, place: Place) -> None:
+def test_every_answer_is_as_documented(case: schemathesis.Case[Any], place: Place) -> None:
     wanted = str(case.path_parameters.get("evaluation_id", ""))
     if re.fullmatch("[0-9a-f]{32}", wanted) and int(wanted, 16) % 2:  # the document cannot say which ones there are
         case.path_parameters["evaluation_id"] = place.rated
