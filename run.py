@@ -23,7 +23,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 REQUIREMENTS = ROOT / "tools" / "requirements"
 NEEDS_PYTHON = (3, 11)
 
-# what the tests need beside Python packages: program, Debian package
+# what the tests need beside Python packages: program, Debian packages
 PROGRAMS = {
     "curl": "curl",
     "mosquitto": "mosquitto",
@@ -32,6 +32,10 @@ PROGRAMS = {
     "initdb": "postgresql",
     "strace": "strace",
     "systemd-analyze": "systemd",
+    # the vendors' languages: docs/api/recipes
+    "javac": "default-jdk-headless",
+    "mcs": "mono-mcs mono-runtime libmono-system-net-http4.0-cil libmono-system-web-extensions4.0-cil",
+    "fpc": "fp-compiler fp-units-fcl fp-units-net",
 }
 CHINESE_FONT = ("fc-list", ":lang=zh", "fonts-noto-cjk")
 
@@ -132,7 +136,8 @@ def show_progress(seen: int, total: int, what: str) -> None:
 
 def install_programs() -> None:
     """Install as root what the tests need beside Python; otherwise say which tests will be skipped without it."""
-    missing = [package for program, package in PROGRAMS.items() if not (shutil.which(program) or out_of_path(program))]
+    absent = [packages for program, packages in PROGRAMS.items() if not (shutil.which(program) or out_of_path(program))]
+    missing = [package for packages in absent for package in packages.split()]
     listing, pattern, package = CHINESE_FONT
     if shutil.which(listing) is None:
         missing += ["fontconfig", package]

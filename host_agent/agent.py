@@ -496,6 +496,7 @@ class Agent:
             release_on_ack=bool(device and device.capabilities & Capability.RELEASE_ON_ACK),
             staff=self._desk.staff,
             paused=self._desk.paused is not None,
+            evaluation=asked.id if (asked := self._desk.open_evaluation()) is not None else None,
             conditions=_words(status) if status else [],
             journal_waiting=max(0, status.next_seq - status.receipt_seq) if status else None,
             journal_free=status.free if status else None,

@@ -236,6 +236,7 @@ def _table(report: dict[str, Any]) -> Table:
         ("评价器 device", f"{report['device'] or '—'} {report['firmware'] or ''} {release}".strip()),
         ("连接 link", _link(report)),
         ("工作人员 staff", f"{report['staff'] or '—'}{' 暂停服务 paused' if report['paused'] else ''}"),
+        ("正在评价 being asked", report["evaluation"] or "—"),
         ("异常 conditions", ", ".join(report["conditions"]) or "无 none"),
         ("评价器待回执 in the device, no receipt yet", _number(report["journal_waiting"])),
         ("评价器剩余 room in the device", _number(report["journal_free"])),

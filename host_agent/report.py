@@ -20,6 +20,8 @@ class StatusReport:
     release_on_ack: bool
     staff: str | None
     paused: bool
+    evaluation: str | None
+    """Id of the evaluation that the citizen is being asked to rate."""
     conditions: list[str]
     journal_waiting: int | None
     """Records in the device without a receipt."""

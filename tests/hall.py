@@ -171,6 +171,10 @@ class Hall:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
+    def device_is_asking(self) -> str:
+        """Return the id of the evaluation that the citizen is being asked to rate, empty without one."""
+        return self.status()["evaluation"] or ""
+
     def ended(self, evaluation: str) -> str:
         """Wait until an evaluation has ended; return how."""
         answer = self.ask("GET", f"/v1/evaluations/{evaluation}?wait_s=10")

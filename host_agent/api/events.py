@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, WebSocket
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 
 from host_agent.api.evaluations import EvaluationId
-from host_agent.api.guard import SUBPROTOCOL
+from host_agent.api.guard import SDK_PATH, SUBPROTOCOL
 from host_agent.api.stream import Happened, Streams
 from host_agent.errors import RequestError
 
+SDK = Path(__file__).resolve().parent / "static" / "sdk.js"
 RETRY_MS = 2000
 _TRY_LATER = 1013
 _SSE: dict[int | str, dict[str, Any]] = {
@@ -31,6 +33,11 @@ _SSE: dict[int | str, dict[str, Any]] = {
 
 def add_events(app: FastAPI, streams: Streams) -> None:
     """Add the routes."""
+
+    @app.get(SDK_PATH, response_class=FileResponse, include_in_schema=False)
+    async def sdk() -> FileResponse:
+        """Return the file that pages use to call all this."""
+        return FileResponse(SDK, media_type="text/javascript")
 
     @app.get("/v1/events", response_class=StreamingResponse, responses=_SSE, summary="窗口事件流 Events of the window")
     async def window_events(last_event_id: Annotated[str | None, Header(max_length=100)] = None) -> StreamingResponse:

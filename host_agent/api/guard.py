@@ -1,9 +1,9 @@
 """Who may call the local API: this PC, a known page, with the token.
 
 Five checks, in this order: the Host header must name loopback (a page elsewhere that points its own name here is refused), an
-Origin must be on the list, a pre-flight of a listed page is answered (also for Chrome's access from public pages),
-everything but the OpenAPI document needs the token, and a body has an end, whatever its Content-Length says. A WebSocket passes the
-same checks; a browser, which cannot send a header with one, brings the token as the subprotocol `bearer.TOKEN`.
+Origin must be on the list, a pre-flight of a listed page is answered (also for Chrome's access from public pages), everything
+but the OpenAPI document and the SDK needs the token, and a body has an end, whatever its Content-Length says. A WebSocket
+passes the same checks; a browser, which cannot send a header with one, brings the token as the subprotocol `bearer.TOKEN`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 OPENAPI_PATH = "/v1/openapi.json"
+SDK_PATH = "/v1/sdk.js"
 SUBPROTOCOL = "hcp.v1"
 _BEARER = "bearer."
-_OPEN_PATHS = (OPENAPI_PATH,)
+_OPEN_PATHS = (OPENAPI_PATH, SDK_PATH)
 _MOST_BODY_BYTES = 64 * 1024
 _MOST_LENGTH_DIGITS = 9
 _TOO_LARGE = (413, "too_large", "请求过大 the body is larger than 64 KiB")

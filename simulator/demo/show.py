@@ -11,6 +11,7 @@ import webbrowser
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from simulator.demo import headless
 from simulator.demo.stage import Stage
+from simulator.example import app as example_app
 from simulator.panel.app import Links, PanelState, make_app
 from simulator.services import HOST, free_port
 
@@ -83,25 +85,22 @@ def show_page(folder: Path, *, open_browser: bool, port: int = PAGE_PORT, anew: 
     chosen = free_port(port)
     if chosen != port:
         console.print(f"[yellow]端口 {port} 已被占用，改用 {chosen} port {port} is in use, taking {chosen}[/yellow]")
+    example_port = free_port(chosen + 1)
     state = PanelState()
     stage = Stage(folder, lambda text: console.print(f"  启动 starting {text}"), state.tell, anew=anew)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stopping.set())
-    server: uvicorn.Server | None = None
-    thread: threading.Thread | None = None
+    pages: list[_Served] = []
     try:
-        stage.start([f"http://127.0.0.1:{chosen}", f"http://localhost:{chosen}"])
+        stage.start([f"http://{name}:{number}" for number in (chosen, example_port) for name in (HOST, "localhost")])
         assert stage.device is not None  # noqa: S101  # it has just been started
         links = Links(stage.agent_url, stage.agent_token, stage.collector_url)
-        app = make_app(stage.device, state, links, chosen)
-        listener = socket.create_server((HOST, chosen))
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],), name="page", daemon=True)
-        thread.start()
+        pages.append(_Served(make_app(stage.device, state, links, chosen), chosen))
+        example = example_app.make_app(stage.agent_url, stage.agent_token, example_port)
+        pages.append(_Served(example, example_port))
         url = f"http://{HOST}:{chosen}/"
-        console.print(_welcome(url, folder))
+        console.print(_welcome(url, f"http://{HOST}:{example_port}/", stage, folder))
         if not (open_browser and _open(url)):
             console.print(f"请在浏览器打开 open in a browser: [bold]{url}[/bold]")
         while not stopping.wait(0.5):
@@ -109,12 +108,27 @@ def show_page(folder: Path, *, open_browser: bool, port: int = PAGE_PORT, anew: 
         console.print("正在停止 stopping …")
     finally:
         state.close()
-        if server is not None and thread is not None:
-            server.should_exit = True
-            thread.join(3.0)
+        for page in pages:
+            page.stop()
         stage.stop()
     console.print("已停止，数据保留 stopped; the data is kept. 重新开始 to start anew: --reset")
     return 0
+
+
+class _Served:
+    """An application on a loopback port, until `stop`."""
+
+    def __init__(self, app: FastAPI, port: int) -> None:
+        listener = socket.create_server((HOST, port))
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="page", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Serve no more."""
+        self._server.should_exit = True
+        self._thread.join(3.0)
 
 
 def _open(url: str) -> bool:
@@ -127,13 +141,15 @@ def _open(url: str) -> bool:
         return False
 
 
-def _welcome(url: str, folder: Path) -> Panel:
+def _welcome(url: str, example: str, stage: Stage, folder: Path) -> Panel:
     return Panel(
         "1. 在“窗口电脑”点“发起评价”；2. 按评价器上的按钮；3. 右侧即见归集。\n"
         "   再试：拔数据线、断电、按键、插好——评价一条不少。\n"
         "1. Open an evaluation at the window PC. 2. Press a button on the device. 3. Watch it arrive.\n"
         "   Then try: unplug, cut the power, press, plug in again. Nothing is lost.\n\n"
-        f"页面 page    {url}\n数据 data    {folder}\n停止 stop    Ctrl-C",
+        f"页面 page        {url}\n业务系统 example  {example}\n"
+        f"接口 API         {stage.agent_url}  令牌 token: {folder / 'agent' / 'api-token'}\n"
+        f"数据 data        {folder}\n停止 stop        Ctrl-C",
         title="好差评演示 rating demo",
         expand=False,
     )

@@ -20,6 +20,7 @@ from simulator.services import HOST, Service, free_port, python_service, start_n
 AREA, HALL, WINDOW = "533103", "mangshi", "07"
 DEVICE = "PJQ-DEMO-07"
 BROKER_PORT = 18830
+API_PORT = 17610
 
 OURS = frozenset(
     {
@@ -151,6 +152,6 @@ class Stage:
         (self._folder / "agent.toml").write_text(
             f'data_dir = "agent"\n\n[place]\narea = "{AREA}"\nhall = "{HALL}"\nwindow = "{WINDOW}"\n\n'
             f'[device]\nport = "{self._device_port()}"\n\n'
-            f"[mqtt]\nport = {broker_port}\n\n[api]\nport = 0\norigins = [{origins}]\n",
+            f"[mqtt]\nport = {broker_port}\n\n[api]\nport = {free_port(API_PORT)}\norigins = [{origins}]\n",
             encoding="utf-8",
         )
