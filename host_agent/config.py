@@ -82,6 +82,10 @@ class ApiConfig(_Section):
     origins: list[Annotated[str, AfterValidator(_origin)]] = []
     show_level: bool = False
     """Whether the window may learn how a citizen has rated. Off: citizens do not dare to press while the clerk watches."""
+    compatibility_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Where calls in the form of older evaluators are taken, usually 1919; not served without it."""
+    compatibility_levels: Annotated[list[int], Field(min_length=5, max_length=5)] = [5, 4, 3, 2, 1]
+    """The numbers of 非常满意 to 非常不满意 there, when `show_level` is on: each vendor counts in its own way."""
     follow_up_url: Annotated[str, AfterValidator(_follow_up)] | None = None
     """Where the collection serves the citizen's follow-up page, with `{evaluation}` for the evaluation's id."""
 

@@ -48,6 +48,8 @@ port = {mqtt_port}
 #port = 17610
 #origins = ["http://hall.example"]   # 可以调用接口的网页 pages that may call it
 #show_level = false        # true：窗口可知评价等级，群众会有顾虑 the window learns how it was rated; citizens will mind
+#compatibility_port = 1919  # 按旧评价器方式调用 for callers of older evaluators: ws://localhost:1919
+#compatibility_levels = [5, 4, 3, 2, 1]   # 其中非常满意…非常不满意的编号 its numbers, best level first
 #follow_up_url = "https://hall.example/f/{{evaluation}}"   # 补充评价页面 the citizen's follow-up page
 """
 

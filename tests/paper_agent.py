@@ -1,5 +1,7 @@
 """The agent behind the local API without a device: a desk and a store that are real, calls that run at once.
 
+Place puts it behind the real server.
+
 agent = PaperAgent(tmp_path)
 opened(agent)                              # an evaluation
 agent.record(Kind.RATING, evaluation_id)   # the device's record about it
@@ -7,12 +9,20 @@ agent.record(Kind.RATING, evaluation_id)   # the device's record about it
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import httpx
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from host_agent.api.server import ApiServer
+from host_agent.config import ApiConfig
 from host_agent.desk import Desk
 from host_agent.instant import Instant
 from host_agent.link.events import Answered
@@ -28,6 +38,7 @@ from tests.chains import PaperDevice
 
 T = TypeVar("T")
 WITHIN_S = 10.0
+ORIGIN = "http://hall.example"
 REPORT = StatusReport(
     agent="0.1.0", window="533103/dating/07", link="talking", port="COM7", link_trouble=None, device="PJ-0001", firmware="1.0",
     boot=1, release_on_ack=False, staff="017", paused=False, evaluation=None, conditions=[], journal_waiting=0, journal_free=9,
@@ -92,23 +103,73 @@ class ThreadedAgent:
 
     def __init__(self, folder: Path, *, shows_level: bool = False) -> None:
         self._thread = ThreadPoolExecutor(1)
-        self._agent = self._thread.submit(PaperAgent, folder, shows_level=shows_level).result(WITHIN_S)
+        self.paper = self._thread.submit(PaperAgent, folder, shows_level=shows_level).result(WITHIN_S)
 
     def call(self, what: Callable[[Desk, Instant], T]) -> Future[T]:
-        return self._thread.submit(lambda: self._agent.call(what).result(0))
+        return self._thread.submit(lambda: self.paper.call(what).result(0))
 
     def count(self, name: str) -> None:
-        self._agent.count(name)
+        self.paper.count(name)
 
     def status(self) -> Future[StatusReport]:
         return self.call(lambda _desk, _now: REPORT)
 
     def record(self, kind: Kind, evaluation: str | None, level: Level = Level.SATISFIED, flags: int = 0) -> None:
-        self._thread.submit(self._agent.record, kind, evaluation, level, flags).result(WITHIN_S)
+        self._thread.submit(self.paper.record, kind, evaluation, level, flags).result(WITHIN_S)
 
     def ask(self, what: Callable[[Desk], T]) -> T:
         return self.call(lambda desk, _now: what(desk)).result(WITHIN_S)
 
     def close(self) -> None:
-        self._thread.submit(self._agent.writer.close).result(WITHIN_S)
+        self._thread.submit(self.paper.writer.close).result(WITHIN_S)
         self._thread.shutdown()
+
+
+class Place:
+    """An agent of paper behind the real server."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.agent = ThreadedAgent(folder, shows_level=settings.get("show_level", False))
+        self.agent.ask(lambda desk: desk.connected("PJ-0001", at(0)))
+        self.server = ApiServer(self.agent, folder, ApiConfig(port=0, origins=[ORIGIN], **settings))  # type: ignore[arg-type]  # a paper one
+        self.token = (folder / "api-token").read_text().strip()
+        self.auth = {"authorization": f"Bearer {self.token}"}
+        self.server.start()
+        self.client = httpx.Client(base_url=self.server.url, headers=self.auth, timeout=WITHIN_S)
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.stop()
+        self.agent.close()
+
+    def open(self, case_no: str = "C-1") -> str:
+        answer = self.client.post("/v1/evaluations", json={"case": {"case_no": case_no}})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    @contextmanager
+    def listening(self, path: str = "/v1/events", last_id: str | None = None) -> Iterator[Iterator[dict[str, Any]]]:
+        headers = {"last-event-id": last_id} if last_id else {}
+        with self.client.stream("GET", path, headers=headers) as answer:
+            assert answer.status_code == 200, answer.read()
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            yield events(answer.iter_lines())
+
+    def socket(self, token: str | None = None, origin: str | None = ORIGIN, query: str = "") -> Any:
+        protocols = [Subprotocol("hcp.v1"), Subprotocol(f"bearer.{token or self.token}")]
+        url = self.server.url.replace("http", "ws") + f"/v1/ws{query}"
+        return connect(url, subprotocols=protocols, origin=origin, open_timeout=WITHIN_S, close_timeout=1)  # type: ignore[arg-type]  # a str will do
+
+
+def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """Server-sent events as a browser takes them apart."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line.startswith(":"):
+            continue
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif "data" in fields:
+            yield {"id": fields["id"], "event": fields["event"], "data": json.loads(fields["data"])}
+            fields = {}

@@ -26,9 +26,9 @@ _TOO_LARGE = (413, "too_large", "请求过大 the body is larger than 64 KiB")
 
 
 class Guard:
-    """ASGI middleware; `token` is compared in constant time and never logged."""
+    """ASGI middleware; `token` is compared in constant time and never logged. None: this port asks for none."""
 
-    def __init__(self, app: ASGIApp, token: str, origins: list[str]) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, origins: list[str]) -> None:
         self._app = app
         self._token = token
         self._origins = frozenset(origins)
@@ -79,7 +79,7 @@ class Guard:
             return 421, "host", "只接受本机访问 this API answers to 127.0.0.1 and localhost only"
         if origin is not None and origin not in self._origins:
             return 403, "origin", f"页面来源未被允许，请加入 api.origins this origin is not allowed; add it: {origin[:100]}"
-        if scope.get("method") == "OPTIONS" or scope["path"] in _OPEN_PATHS:
+        if self._token is None or scope.get("method") == "OPTIONS" or scope["path"] in _OPEN_PATHS:
             return None
         if not secrets.compare_digest(_given(scope, headers).encode(), self._token.encode()):
             return 401, "token", "缺少或错误的令牌 the token is missing or wrong: Authorization: Bearer …"

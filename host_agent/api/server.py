@@ -12,9 +12,11 @@ import threading
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from host_agent.agent import Agent
 from host_agent.api.app import make_app
+from host_agent.api.compatibility import make_compatible
 from host_agent.api.show import Show
 from host_agent.api.stream import Streams
 from host_agent.config import ApiConfig
@@ -50,6 +52,35 @@ def read_or_make_token(folder: Path) -> str:
     return token
 
 
+def _listen(port: int, key: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":  # there SO_REUSEADDR would let another program take the port over
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(64)
+    except OSError as error:
+        listener.close()
+        raise AgentError(f"端口 {port} 已被占用，请修改 {key} port is in use ({error.strerror}); change {key}") from error
+    return listener
+
+
+def _port(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])
+
+
+def _by_port(app: ASGIApp, other_port: int, other: ASGIApp) -> ASGIApp:
+    """Return an application that is `other` on one port and `app` everywhere else."""
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        chosen = other if (scope.get("server") or (None, None))[1] == other_port else app
+        await chosen(scope, receive, send)
+
+    return dispatch
+
+
 class _Server(uvicorn.Server):
     """Ends the event streams first, so that stopping does not wait for whoever listens."""
 
@@ -67,30 +98,25 @@ class ApiServer:
     """uvicorn on loopback; the port is bound before anything else starts, so that a taken one is an error at once."""
 
     def __init__(self, agent: Agent, folder: Path, settings: ApiConfig) -> None:
-        port = settings.port
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            if sys.platform == "win32":  # there SO_REUSEADDR would let another program take the port over
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-            else:
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((HOST, port))
-            self._socket.listen(64)
-        except OSError as error:
-            self._socket.close()
-            raise AgentError(
-                f"端口 {port} 已被占用，请修改 api.port port is in use ({error.strerror}); change api.port"
-            ) from error
-        self.port = int(self._socket.getsockname()[1])
+        self._sockets = [_listen(settings.port, "api.port")]
+        self.port = _port(self._sockets[0])
         try:
             token = read_or_make_token(folder)
             (folder / PORT_FILE).write_text(str(self.port), encoding="ascii")
+            if settings.compatibility_port is not None:
+                self._sockets.append(_listen(settings.compatibility_port, "api.compatibility_port"))
+        except AgentError:
+            self._close()
+            raise
         except (OSError, UnicodeDecodeError) as error:
-            self._socket.close()
+            self._close()
             raise AgentError(f"数据目录不可写 {folder}: {error} the token cannot be kept; check the folder") from error
         streams = Streams(agent, Show(agent, settings))
+        app = make_app(agent, token, settings, streams)
         config = uvicorn.Config(
-            make_app(agent, token, settings, streams),
+            app
+            if self.compatibility_port is None
+            else _by_port(app, self.compatibility_port, make_compatible(agent, settings)),
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -99,12 +125,21 @@ class ApiServer:
             ws_max_size=MOST_MESSAGE_BYTES,
         )
         self._server = _Server(config, streams)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="api", daemon=True)
+        self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="api", daemon=True)
 
     @property
     def url(self) -> str:
         """The address of the API."""
         return f"http://{HOST}:{self.port}"
+
+    @property
+    def compatibility_port(self) -> int | None:
+        """The port for calls in the form of older evaluators, None when that is off."""
+        return _port(self._sockets[1]) if len(self._sockets) > 1 else None
+
+    def _close(self) -> None:
+        for listener in self._sockets:
+            listener.close()
 
     def start(self) -> None:
         """Serve in the background."""

@@ -6,80 +6,26 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
-from websockets.typing import Subprotocol
 
 from host_agent.api import stream
-from host_agent.api.server import ApiServer
-from host_agent.config import ApiConfig
 from host_agent.notices import KEPT, MOST_LISTENERS, Notices, WindowChanged
 from protocol.levels import Level
 from protocol.record import Kind, RecordFlag
 from tests.agent_bench import at
 from tests.chains import EPOCH_MS
 from tests.hall import eventually
-from tests.paper_agent import ThreadedAgent
+from tests.paper_agent import Place
 
 T = TypeVar("T")
 ORIGIN = "http://hall.example"
 WITHIN_S = 10.0
-
-
-class Place:
-    """An agent of paper behind the real server."""
-
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.agent = ThreadedAgent(folder, shows_level=settings.get("show_level", False))
-        self.agent.ask(lambda desk: desk.connected("PJ-0001", at(0)))
-        self.server = ApiServer(self.agent, folder, ApiConfig(port=0, origins=[ORIGIN], **settings))  # type: ignore[arg-type]  # a paper one
-        self.token = (folder / "api-token").read_text().strip()
-        self.auth = {"authorization": f"Bearer {self.token}"}
-        self.server.start()
-        self.client = httpx.Client(base_url=self.server.url, headers=self.auth, timeout=WITHIN_S)
-
-    def close(self) -> None:
-        self.client.close()
-        self.server.stop()
-        self.agent.close()
-
-    def open(self, case_no: str = "C-1") -> str:
-        answer = self.client.post("/v1/evaluations", json={"case": {"case_no": case_no}})
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
-
-    @contextmanager
-    def listening(self, path: str = "/v1/events", last_id: str | None = None) -> Iterator[Iterator[dict[str, Any]]]:
-        headers = {"last-event-id": last_id} if last_id else {}
-        with self.client.stream("GET", path, headers=headers) as answer:
-            assert answer.status_code == 200, answer.read()
-            assert answer.headers["content-type"].startswith("text/event-stream")
-            yield events(answer.iter_lines())
-
-    def socket(self, token: str | None = None, origin: str | None = ORIGIN, query: str = "") -> Any:
-        protocols = [Subprotocol("hcp.v1"), Subprotocol(f"bearer.{token or self.token}")]
-        url = self.server.url.replace("http", "ws") + f"/v1/ws{query}"
-        return connect(url, subprotocols=protocols, origin=origin, open_timeout=WITHIN_S, close_timeout=1)  # type: ignore[arg-type]  # a str will do
-
-
-def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """Server-sent events as a browser takes them apart."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line.startswith(":"):
-            continue
-        if line:
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        elif "data" in fields:
-            yield {"id": fields["id"], "event": fields["event"], "data": json.loads(fields["data"])}
-            fields = {}
 
 
 @pytest.fixture
