@@ -31,7 +31,9 @@ from protocol.messages import (
     Open,
     Pause,
     PauseReason,
+    Prompt,
     Resume,
+    Say,
     SignIn,
     SignOut,
     Status,
@@ -49,6 +51,8 @@ NO_DIGEST = bytes(16)
 _REFUSALS = {
     ErrorCode.JOURNAL_FULL: "评价器存储已满，等待归集 the device's journal is full; it waits for the collection",
     ErrorCode.JOURNAL_FAULT: "评价器存储故障，请联系运维 the device's flash fails; call the technician",
+    ErrorCode.VALUE: "评价器不接受此内容，例如没有这段语音 the device does not take this: has it such a text, in its voice pack?",
+    ErrorCode.UNKNOWN_TYPE: "评价器固件过旧，请更新固件 the device's firmware is too old for this; update it",
     ErrorCode.EVALUATION: "评价器上没有这次评价 the device does not know this evaluation",
 }
 
@@ -213,6 +217,10 @@ class Desk:
     def resume(self, now: Instant) -> Future[None]:
         """The window serves again."""
         return self._simple(Resume(), lambda: setattr(self, "paused", None), now)
+
+    def say(self, prompt: Prompt, number: int, language: Language, now: Instant) -> Future[None]:
+        """Speak to the citizen; `number` is which of the hall's own texts, 0 for a prompt that every device knows."""
+        return self._simple(Say(prompt=prompt, number=number, language=language), lambda: None, now)
 
     # --- the device ------------------------------------------------------------------------------------------
 

@@ -67,6 +67,14 @@ class CancelReason(IntEnum):
     SUPERSEDED = 2
 
 
+class Prompt(IntEnum):
+    """What the device says to a citizen without being asked to by a press."""
+
+    WELCOME = 0
+    CALL = 1
+    TEXT = 2
+
+
 class PauseReason(IntEnum):
     """Why a window has stopped serving for a while."""
 
@@ -256,6 +264,19 @@ class Pause(Message):
 @layout
 class Resume(Message):
     """The window serves again; recorded."""
+
+
+@_message(0x26, Direction.TO_DEVICE, answer="Done", errors=(*_CHECKS, ErrorCode.NO_HELLO))
+@layout
+class Say(Message):
+    """Speak to the citizen: welcome, the call to the window, or a text of the hall's own. Nothing is recorded.
+
+    A device that has no such text refuses with VALUE. A request that was repeated is spoken again.
+    """
+
+    prompt: Prompt = wire(Code(U8, Prompt), "what to say")
+    number: int = wire(U8, "which of the hall's texts, 1 and up, with TEXT; else 0")
+    language: Language = wire(Code(U8, Language), "voice pack for this citizen")
 
 
 @_message(0x30, Direction.TO_DEVICE, errors=(ErrorCode.LENGTH, ErrorCode.NO_HELLO))

@@ -119,8 +119,15 @@ class Hall:
         directory.mkdir(parents=True, exist_ok=True)
         self.broker = broker
         self.port = directory / "port"
+        self.told: list[tuple[str, int]] = []
+        """What the device shows and says: see SimulatedDevice's listener."""
         self.device = SimulatedDevice(
-            directory, DEVICE, HALL_KEY, str(self.port), settings=device_settings or {"change_ms": 1, "rest_ms": 1}
+            directory,
+            DEVICE,
+            HALL_KEY,
+            str(self.port),
+            settings=device_settings or {"change_ms": 1, "rest_ms": 1},
+            listener=lambda word, number: self.told.append((word, number)),
         )
         key = directory / "hall.key"
         key.write_text(HALL_KEY.hex())

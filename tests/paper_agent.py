@@ -60,6 +60,7 @@ class PaperAgent:
         self.outbox = Outbox(self.writer)
         self.number = 0
         self.calls = 0
+        self.asked: list[Message] = []
         self.counted: list[str] = []
         self.raises: Exception | None = None
         self.desk = Desk(self, EvaluationStore(self.writer), os.urandom, shows_level=shows_level)  # type: ignore[arg-type]  # it is the attachment as well
@@ -67,7 +68,8 @@ class PaperAgent:
     def count(self, name: str) -> None:
         self.counted.append(name)
 
-    def request(self, _message: Message, _now: Instant) -> int:
+    def request(self, message: Message, _now: Instant) -> int:
+        self.asked.append(message)
         self.number += 1
         return self.number
 

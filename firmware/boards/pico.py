@@ -14,7 +14,7 @@ import machine
 import micropython
 import rp2
 
-from . import RED, SOUND_INVITE, SOUND_REFUSED, SOUND_THANKS, Board, Device, Identity
+from . import RED, SOUND_CALL, SOUND_INVITE, SOUND_REFUSED, SOUND_THANKS, SOUND_WELCOME, Board, Device, Identity
 from .littlefs_sectors import open_sectors
 
 FIRST_BUTTON = 2  # GP2 to GP6, to ground
@@ -38,6 +38,8 @@ _TONES = {
     SOUND_INVITE: ((880, 120), (0, 60), (1175, 180)),
     SOUND_THANKS: ((1047, 100), (1319, 100), (1568, 220)),
     SOUND_REFUSED: ((220, 300), (0, 100), (220, 300)),
+    SOUND_WELCOME: ((988, 140), (1319, 220)),
+    SOUND_CALL: ((1319, 250), (1047, 350)),
 }
 
 

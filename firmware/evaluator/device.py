@@ -8,7 +8,7 @@ thanks are shown only for a record that is durable.
 from . import FIRMWARE_VERSION, wire
 from .buttons import Buttons
 from .clock import Clock
-from .feedback import Feedback
+from .feedback import SOUND_CALL, SOUND_TEXTS, SOUND_WELCOME, Feedback
 from .hardware import Board
 from .identity import Identity
 from .journal import Journal, JournalFault
@@ -169,6 +169,8 @@ class Device(Handler):
         if message == wire.SIGN_OUT:
             wire.check_empty(payload)
             return self._sign_out()
+        if message == wire.SAY:
+            return self._say(*wire.unpack_say(payload))
         if message == wire.RESUME:
             wire.check_empty(payload)
             return self._pause(False, wire.KIND_RESUMED, 0)
@@ -231,6 +233,18 @@ class Device(Handler):
             return self._refusal()
         session.open(now, evaluation, digest, timeout_ms)
         self._feedback.invite(now, language)
+        return 0
+
+    def _say(self, prompt: int, number: int, language: int) -> int:
+        if prompt == wire.PROMPT_TEXT:
+            if not 1 <= number <= self._board.texts:
+                return wire.ERROR_VALUE
+            sound = SOUND_TEXTS + number - 1
+        elif number:
+            return wire.ERROR_VALUE
+        else:
+            sound = SOUND_WELCOME if prompt == wire.PROMPT_WELCOME else SOUND_CALL
+        self._feedback.say(sound, language)
         return 0
 
     def _cancel(self, evaluation: bytes, reason: int) -> int:

@@ -14,6 +14,9 @@ DARK = 0
 SOUND_INVITE = 1
 SOUND_THANKS = 2
 SOUND_REFUSED = 3
+SOUND_WELCOME = 4
+SOUND_CALL = 5
+SOUND_TEXTS = 16  # the first of the hall's own texts
 
 _FLASH_MS = 150
 _FLASHES = 6  # on and off three times
@@ -71,6 +74,10 @@ class Feedback:
         self._since = now
         self._sound(SOUND_REFUSED)
         self.step(now)
+
+    def say(self, number: int, language: int) -> None:
+        """Speak without touching the lamps: it is about no press."""
+        self._output.sound(number, language)
 
     def step(self, now: int) -> None:
         """Bring the lamps to what they must be at `now`. Allocates nothing."""

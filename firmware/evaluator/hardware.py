@@ -29,6 +29,8 @@ class Board:
     """Buttons, lamps, sound and the line to the host."""
 
     flash = Flash()
+    texts = 0
+    """How many texts of the hall's own it can speak; a buzzer none."""
 
     def keys(self) -> int:
         """Return a bit mask of the buttons that are down: bit 0 is 非常满意, bit 4 非常不满意. Allocates nothing."""

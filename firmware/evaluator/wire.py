@@ -22,7 +22,7 @@ except ImportError:
 
 PROTOCOL_VERSION = const(1)
 OLDEST_PROTOCOL_VERSION = const(1)
-SCHEMA_HASH = 0x3D3F1EAE
+SCHEMA_HASH = 0x3CE85FDF
 MAX_PAYLOAD_BYTES = const(236)
 MAX_BODY_BYTES = const(243)
 MAX_ENCODED_BYTES = const(248)
@@ -42,6 +42,7 @@ SIGN_IN = const(0x22)
 SIGN_OUT = const(0x23)
 PAUSE = const(0x24)
 RESUME = const(0x25)
+SAY = const(0x26)
 ACK = const(0x30)
 RECEIPT = const(0x31)
 HELLO_ANSWER = const(0x40)
@@ -77,6 +78,11 @@ PAUSE_OTHER = const(0)
 PAUSE_BREAK = const(1)
 PAUSE_MEETING = const(2)
 PAUSE_SYSTEM_FAULT = const(3)
+
+# What the device says to a citizen without being asked to by a press.
+PROMPT_WELCOME = const(0)
+PROMPT_CALL = const(1)
+PROMPT_TEXT = const(2)
 
 # Which voice pack speaks; a device without that pack uses its own setting.
 LANGUAGE_DEVICE_SETTING = const(0)
@@ -273,6 +279,18 @@ def unpack_pause(payload: bytes | memoryview) -> tuple[int]:
         raise WireError(ERROR_LENGTH)
     fields = struct.unpack_from("<B", payload, 0)
     if fields[0] not in (0, 1, 2, 3):
+        raise WireError(ERROR_VALUE)
+    return fields
+
+
+def unpack_say(payload: bytes | memoryview) -> tuple[int, int, int]:
+    """Return prompt, number, language."""
+    if len(payload) != 3:
+        raise WireError(ERROR_LENGTH)
+    fields = struct.unpack_from("<BBB", payload, 0)
+    if fields[0] not in (0, 1, 2):
+        raise WireError(ERROR_VALUE)
+    if fields[2] not in (0, 1, 2, 3):
         raise WireError(ERROR_VALUE)
     return fields
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from host_agent.config import ApiConfig
 from host_agent.evaluations import Evaluation, EvaluationState
 from host_agent.notices import FreeRating, WindowChanged
-from protocol.messages import Language, PauseReason
+from protocol.messages import Language, PauseReason, Prompt
 from protocol.payloads import Case
 
 StaffNo = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -99,6 +99,31 @@ class PauseBody(_Body):
     """Why the window stops serving."""
 
     reason: PauseReasonName = PauseReasonName.OTHER
+
+
+class PromptName(Enum):
+    """What every device can say."""
+
+    WELCOME = "welcome"
+    CALL = "call"
+
+    def code(self) -> Prompt:
+        """Return the number on the wire."""
+        return Prompt[self.name]
+
+
+class PromptBody(_Body):
+    """Welcome a citizen, or call the next one to the window."""
+
+    prompt: PromptName
+    language: LanguageName = LanguageName.DEVICE_SETTING
+
+
+class TextBody(_Body):
+    """Speak a text of the hall's own, by its number in the device's voice pack."""
+
+    text: Annotated[int, Field(ge=1, le=255)]
+    language: LanguageName = LanguageName.DEVICE_SETTING
 
 
 class EvaluationAnswer(BaseModel):

@@ -1,13 +1,14 @@
-"""Staff, pause and status over HTTP. Called by api/app."""
+"""Staff, pause, voice and status over HTTP. Called by api/app."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
 
 from host_agent.agent import Agent
-from host_agent.api.models import PauseBody, StaffBody
+from host_agent.api.models import PauseBody, PromptBody, StaffBody, TextBody
 from host_agent.api.show import soon
 from host_agent.report import StatusReport
+from protocol.messages import Prompt
 
 
 def add_window(app: FastAPI, agent: Agent) -> None:
@@ -32,6 +33,12 @@ def add_window(app: FastAPI, agent: Agent) -> None:
     async def resume() -> None:
         """The window serves again."""
         await soon(await soon(agent.call(lambda desk, now: desk.resume(now))))
+
+    @app.post("/v1/voice", status_code=204, summary="语音 Speak")
+    async def speak(body: PromptBody | TextBody) -> None:
+        """Speak to the citizen. A request whose answer is lost is repeated, so it may be heard twice."""
+        prompt, number = (body.prompt.code(), 0) if isinstance(body, PromptBody) else (Prompt.TEXT, body.text)
+        await soon(await soon(agent.call(lambda desk, now: desk.say(prompt, number, body.language.code(), now))))
 
     @app.get("/v1/status", summary="状态 Status")
     async def status() -> StatusReport:

@@ -27,6 +27,7 @@ from protocol.messages import (
     Language,
     Message,
     PauseReason,
+    Prompt,
     SessionState,
     TimeSource,
 )
@@ -39,6 +40,7 @@ ENUMS: dict[str, Members] = {
     "SOURCE": TimeSource,
     "CANCEL": CancelReason,
     "PAUSE": PauseReason,
+    "PROMPT": Prompt,
     "LANGUAGE": Language,
     "STATE": SessionState,
     "CAPABILITY": Capability,

@@ -17,6 +17,7 @@ local enums = {
   TimeSource = { [0] = "UNKNOWN", [1] = "FREE_RUNNING", [2] = "SYNCHRONISED" },
   CancelReason = { [1] = "BY_STAFF", [2] = "SUPERSEDED" },
   PauseReason = { [0] = "OTHER", [1] = "BREAK", [2] = "MEETING", [3] = "SYSTEM_FAULT" },
+  Prompt = { [0] = "WELCOME", [1] = "CALL", [2] = "TEXT" },
   Language = { [0] = "DEVICE_SETTING", [1] = "MANDARIN", [2] = "DAI", [3] = "JINGPO" },
   SessionState = { [0] = "IDLE", [1] = "OPENED", [2] = "CHANGEABLE", [3] = "RESTING" },
   Algorithm = { [1] = "HMAC_SHA256_128", [2] = "HMAC_SM3_128" },
@@ -118,6 +119,16 @@ local messages = {
     direction = "host → device",
     size = 0, longer = false,
     fields = {
+    },
+  },
+  [0x26] = {
+    name = "Say", filter = "say",
+    direction = "host → device",
+    size = 3, longer = false,
+    fields = {
+      { name = "prompt", type = "uint8", size = 1, enum = "Prompt", doc = "what to say" },
+      { name = "number", type = "uint8", size = 1, doc = "which of the hall's texts, 1 and up, with TEXT; else 0" },
+      { name = "language", type = "uint8", size = 1, enum = "Language", doc = "voice pack for this citizen" },
     },
   },
   [0x30] = {

@@ -137,6 +137,8 @@ class VmEngine:
 class _SocketBoard(Board):
     """Buttons as a list of masks still to be seen, lamps and sound as events, the host behind a socket."""
 
+    texts = 2
+
     def __init__(self, flash: FileFlash, line: socket.socket, event: Event) -> None:
         self.flash = flash
         self._line = line

@@ -15,6 +15,8 @@ from simulator.hardware.flash import MemoryFlash
 class BenchBoard(Board):
     """Buttons, lamps and a line that a test holds in its hands."""
 
+    texts = 2
+
     def __init__(self, flash: MemoryFlash) -> None:
         self.flash = flash
         self.down = 0

@@ -20,6 +20,8 @@ STEP_MS = 5  # at the latest; bytes and buttons wake it at once
 class VmBoard(Board):
     """Buttons and lamps as text lines, the line to the host as a descriptor."""
 
+    texts = 2
+
     def __init__(self, flash: FileFlash, line: int) -> None:
         self.flash = flash
         self.down = 0

@@ -160,6 +160,7 @@ def example(hall: Hall, page_port: int) -> Iterator[str]:
 
 def test_a_clerk_uses_the_example_page(hall: Hall, page: Page, example: str) -> None:
     ARTIFACTS.mkdir(exist_ok=True)
+    told = hall.told
     page.goto(example)
     expect(page.locator("#device")).to_contain_text("评价器 PJ-0001", timeout=ARRIVES_MS)
     page.get_by_role("button", name="签到").click()
@@ -168,6 +169,10 @@ def test_a_clerk_uses_the_example_page(hall: Hall, page: Page, example: str) -> 
     expect(page.locator("#device")).to_contain_text("暂停服务")
     page.click("#resume")
     expect(page.locator("#device")).not_to_contain_text("暂停服务")
+
+    for button, sound in (("#welcome", 4), ("#call", 5), ("#text", 16)):
+        page.click(button)
+        eventually(f"the device says {sound}", lambda heard=sound: ("sound", heard) in told)  # type: ignore[misc]  # bound on purpose
 
     # withdrawn
     page.click("#evaluate")

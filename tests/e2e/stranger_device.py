@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 Fields = dict[str, Any]
 
 PROTOCOL_VERSION = 1
-SCHEMA_HASH = 0x3D3F1EAE
+SCHEMA_HASH = 0x3CE85FDF
 LONGEST_ENCODED = 248
 SHORTEST_BODY = 7
 RECORDS_PER_JOURNAL = 4_194_304
@@ -166,7 +166,7 @@ class Message(IntEnum):
     """Message types; below 0x40 from the host, the others from the device."""
 
     HELLO, START, TIME, STATUS_REQUEST = 0x10, 0x11, 0x12, 0x13
-    OPEN, CANCEL, SIGN_IN, SIGN_OUT, PAUSE, RESUME = 0x20, 0x21, 0x22, 0x23, 0x24, 0x25
+    OPEN, CANCEL, SIGN_IN, SIGN_OUT, PAUSE, RESUME, SAY = 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26
     ACK, RECEIPT = 0x30, 0x31
     HELLO_ANSWER, DONE, STATUS, RECORD, LOG, ERROR, UNREADABLE = 0x40, 0x41, 0x42, 0x43, 0x44, 0x45, 0x46
 
@@ -182,6 +182,7 @@ LAYOUTS = {
     Message.SIGN_OUT: layout(""),
     Message.PAUSE: layout("reason u8 0-3"),
     Message.RESUME: layout(""),
+    Message.SAY: layout("prompt u8 0-2, number u8, language u8 0-3"),
     Message.ACK: layout("next_seq u32"),
     Message.RECEIPT: layout("next_seq u32, record_mac b16, issued_ms u64, mac b16"),
     Message.HELLO_ANSWER: layout(
@@ -525,6 +526,8 @@ class Device:
                 self._need_room(1)
                 self._write(Kind.RESUMED, now_ms)
                 self.paused = False
+            case Message.SAY if request["prompt"] == 2 or request["number"]:
+                raise Refused(ErrorCode.VALUE)  # it has a buzzer, and no texts of any hall
             case Message.RECEIPT:
                 self._on_receipt(request, now_ms)
         if kind in (Message.TIME, Message.STATUS_REQUEST):

@@ -143,6 +143,20 @@
       return this._ask(callback, 'DELETE', '/v1/pause');
     },
 
+    // 迎宾、叫号 Welcome the citizen, call the next one.
+    welcome: function (callback) {
+      return this._ask(callback, 'POST', '/v1/voice', { prompt: 'welcome' });
+    },
+
+    call: function (callback) {
+      return this._ask(callback, 'POST', '/v1/voice', { prompt: 'call' });
+    },
+
+    // 自定义语音 Speak a text of the hall's own, by its number in the device's voice pack.
+    say: function (text, callback) {
+      return this._ask(callback, 'POST', '/v1/voice', { text: text });
+    },
+
     status: function (callback) {
       return this._ask(callback, 'GET', '/v1/status');
     },

@@ -102,6 +102,16 @@
     hcp.resume(told);
   });
 
+  at('welcome').addEventListener('click', function () {
+    hcp.welcome(told);
+  });
+  at('call').addEventListener('click', function () {
+    hcp.call(told);
+  });
+  at('text').addEventListener('click', function () {
+    hcp.say(1, told);
+  });
+
   hcp.listen({
     window: function (now) {
       log('window', now);

@@ -7,6 +7,10 @@ const RED = 32;
 const SOUNDS = {
   1: { text: "请您评价 Please rate", tones: [[660, 0.12], [880, 0.16]] },
   2: { text: "谢谢您的评价 Thank you", tones: [[784, 0.1], [988, 0.1], [1175, 0.2]] },
+  4: { text: "您好，欢迎 Welcome", tones: [[988, 0.12], [1319, 0.2]] },
+  5: { text: "请到本窗口 Please come to this window", tones: [[1319, 0.2], [1047, 0.3]] },
+  16: { text: "大厅语音一 The hall's first text", tones: [[880, 0.2]] },
+  17: { text: "大厅语音二 The hall's second text", tones: [[880, 0.2]] },
   3: { text: "暂时无法评价，请告知工作人员 Not taken, please tell the staff", tones: [[220, 0.35]] },
 };
 const CASES = [

@@ -23,9 +23,11 @@ from protocol.messages import (
     Open,
     Pause,
     PauseReason,
+    Prompt,
     Receipt,
     RecordMessage,
     Resume,
+    Say,
     SignIn,
     SignOut,
     Start,
@@ -53,6 +55,7 @@ REQUESTS: list[Message] = [
     SignOut(),
     Pause(reason=PauseReason.BREAK),
     Resume(),
+    Say(prompt=Prompt.WELCOME, number=0, language=Language.DAI),
     sign_receipt(KEY, DEVICE, 2, bytes(16), 1),
 ]
 NAMES = [type(request).__name__ for request in REQUESTS]
@@ -166,7 +169,7 @@ def test_a_receipt_that_does_not_fit_releases_nothing() -> None:
 
 def test_an_unknown_request_is_told_and_an_echo_of_our_own_words_is_not_answered() -> None:
     host = Host(bench()).join()
-    for code in (0x00, 0x01, 0x26, 0x3F):
+    for code in (0x00, 0x01, 0x27, 0x3F):
         answer = host.ask(Frame(code, 9, b"abc"), Error)
         assert (answer.code, answer.about) == (ErrorCode.UNKNOWN_TYPE, code)
     for code in (0x40, 0x45, 0x7F, 0xFF):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from firmware.evaluator import wire
-from firmware.evaluator.feedback import SOUND_THANKS
+from firmware.evaluator.feedback import SOUND_CALL, SOUND_TEXTS, SOUND_THANKS, SOUND_WELCOME
 from firmware.evaluator.journal import RESERVED
 from protocol.messages import (
     Cancel,
@@ -18,7 +18,9 @@ from protocol.messages import (
     Open,
     Pause,
     PauseReason,
+    Prompt,
     Resume,
+    Say,
     SessionState,
     SignIn,
     SignOut,
@@ -237,6 +239,37 @@ def test_staff_is_bound_into_every_record_and_signing_out_names_who_left() -> No
     host.listen(60)
     told = [(record.kind, record.staff) for record in host.records if record.kind is not Kind.BOOT]
     assert told == [(Kind.SIGN_IN, "017"), (Kind.RATING, "017"), (Kind.SIGN_OUT, "017"), (Kind.RATING, "")]
+
+
+def test_the_device_says_what_the_host_asks_for_in_its_language_and_records_nothing() -> None:
+    device, host = counter()
+    spoken: list[tuple[int, int]] = []
+    device.board.sound = lambda number, language: spoken.append((number, language))  # type: ignore[method-assign]
+    before = host.status().next_seq
+    for request in (
+        Say(prompt=Prompt.WELCOME, number=0, language=Language.DEVICE_SETTING),
+        Say(prompt=Prompt.CALL, number=0, language=Language.DAI),
+        Say(prompt=Prompt.TEXT, number=1, language=Language.JINGPO),
+        Say(prompt=Prompt.TEXT, number=device.board.texts, language=Language.MANDARIN),
+    ):
+        host.ask(request, Done)
+    assert spoken == [(SOUND_WELCOME, 0), (SOUND_CALL, 2), (SOUND_TEXTS, 3), (SOUND_TEXTS + device.board.texts - 1, 1)]
+    for wrong in (
+        Say(prompt=Prompt.WELCOME, number=1, language=Language.DAI),
+        Say(prompt=Prompt.TEXT, number=0, language=Language.DAI),
+        Say(prompt=Prompt.TEXT, number=device.board.texts + 1, language=Language.DAI),
+    ):
+        assert host.ask(wrong, Error).code is ErrorCode.VALUE
+    assert len(spoken) == 4
+    assert host.status().next_seq == before
+
+
+def test_speaking_does_not_touch_the_lamps() -> None:
+    device, host = counter()
+    host.ask(asking(), Done)
+    lamps = list(device.board.lamp_changes)
+    host.ask(Say(prompt=Prompt.CALL, number=0, language=Language.DAI), Done)
+    assert device.board.lamp_changes == lamps
 
 
 def test_presses_are_taken_and_flagged_while_the_window_is_paused() -> None:

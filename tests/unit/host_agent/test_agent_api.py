@@ -20,7 +20,7 @@ from host_agent.config import ApiConfig
 from host_agent.errors import RequestError
 from host_agent.store.evaluations import EvaluationStore
 from protocol.levels import Level
-from protocol.messages import ErrorCode
+from protocol.messages import ErrorCode, Language, Prompt, Say
 from protocol.record import Kind
 from tests.paper_agent import PaperAgent
 
@@ -271,6 +271,24 @@ def test_a_body_that_is_none_is_422_with_its_place(agent: PaperAgent, body: byte
     assert answer.json()["error"] == "invalid"
     assert "body" in answer.json()["message"]
     assert agent.calls == 0
+
+
+def test_the_device_speaks_what_is_asked_for(agent: PaperAgent) -> None:
+    for body in ({"prompt": "welcome"}, {"prompt": "call", "language": "dai"}, {"text": 7}):
+        assert asked(agent, "POST", "/v1/voice", json=body).status_code == 204
+    assert agent.asked == [
+        Say(prompt=Prompt.WELCOME, number=0, language=Language.DEVICE_SETTING),
+        Say(prompt=Prompt.CALL, number=0, language=Language.DAI),
+        Say(prompt=Prompt.TEXT, number=7, language=Language.DEVICE_SETTING),
+    ]
+    for wrong in ({}, {"prompt": "shout"}, {"text": 0}, {"prompt": "call", "text": 1}, {"text": 256}):
+        assert asked(agent, "POST", "/v1/voice", json=wrong).status_code == 422
+    agent.error = ErrorCode.VALUE
+    answer = asked(agent, "POST", "/v1/voice", json={"text": 8})
+    assert (answer.status_code, answer.json()["error"]) == (409, "value")
+    assert "没有这段语音" in answer.json()["message"]
+    agent.error = ErrorCode.UNKNOWN_TYPE
+    assert "更新固件" in asked(agent, "POST", "/v1/voice", json={"text": 8}).json()["message"]
 
 
 def test_a_body_in_no_encoding_is_400(agent: PaperAgent) -> None:
