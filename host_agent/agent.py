@@ -40,6 +40,7 @@ from host_agent.report import StatusReport
 from host_agent.store.damage import FAILURES, is_damage
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
+from host_agent.store.late_cases import LateCaseStore
 from host_agent.store.outbox import Outbox
 from host_agent.store.trouble import StoreTrouble
 from host_agent.surroundings import Surroundings
@@ -95,14 +96,20 @@ class Agent:
             dtr=config.device.dtr,
             rts=config.device.rts,
         )
+        self._late_cases = LateCaseStore(self._writer)
         self._desk = Desk(
-            self._attachment, EvaluationStore(self._writer), surroundings.entropy, shows_level=config.api.show_level
+            self._attachment,
+            EvaluationStore(self._writer),
+            self._late_cases,
+            surroundings.entropy,
+            shows_level=config.api.show_level,
         )
         self._publisher = Publisher(
             broker,
             self._writer.client_id(window.path),
             window,
             self._outbox,
+            self._late_cases,
             self._post,
             self._hand_receipt,
             surroundings.connect,
@@ -303,6 +310,7 @@ class Agent:
         if now.mono_s >= self._purge_s:
             self._purge_s = now.mono_s + PURGE_EVERY_S
             self._outbox.purge(now.utc_ms - self._config.retention_days * 86_400_000)
+            self._late_cases.purge()
 
     # --- what the conversation says --------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from sqlite3 import Connection, Error
 from typing import Any, TypeVar
 
@@ -18,8 +19,9 @@ from host_agent.evaluations import Evaluation, EvaluationState
 from host_agent.instant import Instant
 from host_agent.link.attachment import Attachment
 from host_agent.link.events import Answered
-from host_agent.notices import EvaluationChanged, FreeRating, Notices, WindowChanged
+from host_agent.notices import EvaluationChanged, FreeRatingGiven, Notices, WindowChanged
 from host_agent.store.evaluations import EvaluationStore
+from host_agent.store.late_cases import FreeRating, LateCaseStore
 from protocol.levels import Level
 from protocol.messages import (
     Cancel,
@@ -61,9 +63,16 @@ class Desk:
     """The window's business, over one attachment and one store."""
 
     def __init__(
-        self, attachment: Attachment, store: EvaluationStore, entropy: Callable[[int], bytes], *, shows_level: bool = False
+        self,
+        attachment: Attachment,
+        store: EvaluationStore,
+        late_cases: LateCaseStore,
+        entropy: Callable[[int], bytes],
+        *,
+        shows_level: bool = False,
     ) -> None:
         self._entropy = entropy
+        self._late_cases = late_cases
         self._shows_level = shows_level
         self._attachment = attachment
         self._store = store
@@ -180,6 +189,23 @@ class Desk:
         """Return who serves, whether the window serves, and which device is connected."""
         return WindowChanged(self.staff, self.paused is not None, self._device)
 
+    def free_ratings(self, limit: int) -> list[FreeRating]:
+        """Return the latest ratings that nobody was asked for, the latest first."""
+        return self._late_cases.recent(limit)
+
+    def name_case(self, device: str, seq: int, case: Case, now: Instant) -> FreeRating:
+        """Name the case of a rating that is bound to none; the same again changes nothing. RequestError 404 and 409."""
+        rating = self._late_cases.rating(device, seq)
+        if rating is None:
+            raise RequestError(
+                404, "unknown_rating", "没有这条可补登的评价 there is no such rating here that a case can be named for"
+            )
+        if rating.case is None:
+            self._late_cases.name(rating, case, self.staff, now.utc_ms)
+        elif rating.case != case:
+            raise RequestError(409, "case_named", "该评价已补登另一办件 another case was named for this rating already")
+        return replace(rating, case=case)
+
     def level(self, evaluation_id: str) -> Level | None:
         """Return how an evaluation was rated where the hall has switched that on, None everywhere else."""
         return self._store.level(evaluation_id) if self._shows_level else None
@@ -286,7 +312,7 @@ class Desk:
         """Tell of a rating that no evaluation asked for; a change of mind is nobody's business but the level's."""
         if not record.flags & RecordFlag.REVISION:
             if record.flags & RecordFlag.FREE_STANDING:
-                self.notices.say(FreeRating(device, record.seq, record.utc_ms or None, record.staff or None))
+                self.notices.say(FreeRatingGiven(device, record.seq, record.utc_ms or None, record.staff or None))
         elif self._shows_level and (known := self._store.get(record.evaluation.hex())) is not None:
             self.notices.say(EvaluationChanged(known))
 

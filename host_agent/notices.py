@@ -34,7 +34,7 @@ class WindowChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class FreeRating:
+class FreeRatingGiven:
     """A citizen has rated without an evaluation; a case can be linked to it afterwards."""
 
     device: str
@@ -44,7 +44,7 @@ class FreeRating:
     staff: str | None
 
 
-Notice = EvaluationChanged | WindowChanged | FreeRating
+Notice = EvaluationChanged | WindowChanged | FreeRatingGiven
 
 
 @dataclass(frozen=True, slots=True)

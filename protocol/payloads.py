@@ -256,6 +256,38 @@ class Health(Payload):
     """How long the oldest record without a receipt has waited."""
 
 
+class LateCase(Payload):
+    """The case of a rating that was given without one, as the business system names it afterwards.
+
+    The device has not signed it: it is the window's word. So it goes only to ratings whose record is bound to no case, and the
+    first one counts.
+    """
+
+    device: DeviceId
+    """Device id."""
+    seq: Seq
+    """Number of the rating's record."""
+    record_mac: Hex16
+    """Its MAC."""
+    case: Case
+    """The case."""
+    staff: Annotated[str, Field(max_length=16)] | None = None
+    """Who was signed in when it was named."""
+    named_at_ms: Millis
+    """When it was named by the agent's clock, milliseconds since 1970 UTC."""
+
+
+class LateCaseKept(Payload):
+    """The collector's word that a late case is stored; the agent repeats it until this comes."""
+
+    device: DeviceId
+    """Device id."""
+    seq: Seq
+    """Number of the rating's record."""
+    is_first: bool
+    """False when another case was named for it before: that one counts, and this one is kept as evidence."""
+
+
 class ReceiptPayload(Payload):
     """The collector's signed word for one device; the agent hands it on unread to the device."""
 

@@ -1,9 +1,9 @@
 """MQTT topics: fixed depth, one place per window, one direction per branch.
 
-    hcp/v1/{area}/{hall}/{window}/up/{record|state|health}      agent → collector
-    hcp/v1/{area}/{hall}/{window}/down/{receipt}                collector → agent
+    hcp/v1/{area}/{hall}/{window}/up/{record|case|state|health}      agent → collector
+    hcp/v1/{area}/{hall}/{window}/down/{receipt|case}                collector → agent
 
-So an access list gives an agent `up/#` to write and `down/#` to read below its own window, and nothing else. No topic holds
+So an access list gives an agent `up/+` to write and `down/+` to read below its own window, and nothing else. No topic holds
 a person, a case or a level.
 """
 
@@ -26,6 +26,8 @@ class Up(Enum):
 
     RECORD = "record"
     """QoS 1, not retained: one journal record."""
+    CASE = "case"
+    """QoS 1, not retained: a case named after its rating; repeated until answered."""
     STATE = "state"
     """QoS 1, retained, and the agent's will: there or gone, which device."""
     HEALTH = "health"
@@ -37,6 +39,8 @@ class Down(Enum):
 
     RECEIPT = "receipt"
     """QoS 1, not retained: the signed receipt for one device."""
+    CASE = "case"
+    """QoS 1, not retained: a case that was named afterwards is stored."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,6 +70,11 @@ class Window:
     def down(self, what: Down) -> str:
         """Return the topic on which this window's agent listens."""
         return f"{ROOT}/{self.path}/down/{what.value}"
+
+    @property
+    def all_down(self) -> str:
+        """The subscription of this window's agent."""
+        return f"{ROOT}/{self.path}/down/+"
 
 
 def all_up(what: Up) -> str:

@@ -29,6 +29,7 @@ from host_agent.link.events import Answered
 from host_agent.report import StatusReport
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
+from host_agent.store.late_cases import LateCaseStore
 from host_agent.store.outbox import Outbox
 from protocol.levels import Level
 from protocol.messages import ErrorCode, Message
@@ -63,7 +64,7 @@ class PaperAgent:
         self.asked: list[Message] = []
         self.counted: list[str] = []
         self.raises: Exception | None = None
-        self.desk = Desk(self, EvaluationStore(self.writer), os.urandom, shows_level=shows_level)  # type: ignore[arg-type]  # it is the attachment as well
+        self.desk = Desk(self, EvaluationStore(self.writer), LateCaseStore(self.writer), os.urandom, shows_level=shows_level)  # type: ignore[arg-type]  # it is the attachment as well
 
     def count(self, name: str) -> None:
         self.counted.append(name)

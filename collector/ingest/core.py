@@ -17,11 +17,12 @@ import sqlalchemy as sa
 
 from collector.ingest import receipts
 from collector.ingest.evidence import KEPT_BYTES, Evidence, EvidenceKind
-from collector.ingest.intake import Intake
+from collector.ingest.intake import Intake, Outcome, note
+from collector.ingest.late_cases import take_case
 from collector.ingest.verify import Verdict, Verifier
 from collector.ingest.windows import take_health, take_state
 from protocol.errors import PayloadError
-from protocol.payloads import Health, State
+from protocol.payloads import Health, LateCase, State
 from protocol.topics import Down, Up, Window, parse_up
 
 _parse_up = lru_cache(4096)(parse_up)  # a window publishes on three topics, thousands of times
@@ -55,8 +56,10 @@ class Ingest:
         """Verify and store a batch; return once it is durable. Database errors pass through, with nothing stored."""
         verdicts: list[Verdict] = []
         states: list[tuple[Window, State | Health]] = []
+        cases: list[tuple[Window, LateCase]] = []
+        publish: list[Message] = []
         for message in messages:
-            self._sort(message, verdicts, states)
+            self._sort(message, verdicts, states, cases)
         with self._engine.begin() as connection:
             outcome = self._intake.take(connection, verdicts, now_ms)
             for window, said in states:
@@ -66,22 +69,43 @@ class Ingest:
                     else take_health(connection, window, said, now_ms)
                 )
                 outcome.counts["state" if known else "stale_state"] += 1
+            for window, late in cases:
+                publish.append(self._late_case(connection, outcome, window, late, now_ms))
         outcome.counts["received"] += len(messages)
-        publish = []
+        receipts_before = len(publish)
         for due in sorted(set(outcome.due)):
             key = self._verifier.device_key(due.window, due.device)
             if key is not None:
                 payload = receipts.sign(key, due, now_ms).to_json()
                 publish.append(Message(due.window.down(Down.RECEIPT), payload))
-        outcome.counts["receipts"] += len(publish)
+        outcome.counts["receipts"] += len(publish) - receipts_before
         return Taken(outcome.counts, outcome.evidence, publish)
 
-    def _sort(self, message: Message, verdicts: list[Verdict], states: list[tuple[Window, State | Health]]) -> None:
+    def _late_case(self, connection: sa.Connection, outcome: Outcome, window: Window, said: LateCase, now_ms: int) -> Message:
+        answer, doubt = take_case(connection, window, said, now_ms)
+        outcome.counts["late_cases"] += 1
+        if doubt is not None:
+            note(connection, outcome, doubt, now_ms)
+        return Message(window.down(Down.CASE), answer.to_json())
+
+    def _sort(
+        self,
+        message: Message,
+        verdicts: list[Verdict],
+        states: list[tuple[Window, State | Health]],
+        cases: list[tuple[Window, LateCase]],
+    ) -> None:
         window: Window | None = None
         try:
             window, up = _parse_up(message.topic)
             if up is Up.RECORD:
                 verdicts.append(self._verifier.verdict(window, message.topic, message.payload))
+            elif up is Up.CASE:
+                late = LateCase.from_json(message.payload)
+                if self._verifier.device_key(window, late.device) is None:
+                    verdicts.append(self._verifier.unknown_hall(window, message.topic, late.device, late.seq, message.payload))
+                else:
+                    cases.append((window, late))
             else:
                 model: type[State | Health] = State if up is Up.STATE else Health
                 states.append((window, model.from_json(message.payload)))

@@ -37,6 +37,8 @@ class EvidenceKind(Enum):
     """The record does not carry the MAC of its stored predecessor."""
     CASE_MISMATCH = "case_mismatch"
     """The case beside a genuine record is not the one that was signed; the record is stored without it."""
+    LATE_CASE = "late_case"
+    """A second, different case was named afterwards for one rating; the first one counts."""
 
     @property
     def chinese(self) -> str:
@@ -64,6 +66,7 @@ _CHINESE = {
     EvidenceKind.CONFLICT: "编号冲突",
     EvidenceKind.BROKEN_CHAIN: "链条断裂",
     EvidenceKind.CASE_MISMATCH: "办件不符",
+    EvidenceKind.LATE_CASE: "补登冲突",
 }
 _ADVICE = {
     EvidenceKind.MALFORMED: "check which program publishes on this topic, and its version",
@@ -75,6 +78,7 @@ _ADVICE = {
     EvidenceKind.CONFLICT: "take the device out of service: its numbers repeat, or its key has been copied",
     EvidenceKind.BROKEN_CHAIN: "take the device out of service and keep it as it is: its journal has two histories",
     EvidenceKind.CASE_MISMATCH: "examine the PC at this window: the rating was attached to another case",
+    EvidenceKind.LATE_CASE: "ask at this window which case it was: two were named for one rating",
 }
 _ADVICE_CHINESE = {
     EvidenceKind.MALFORMED: "请检查是哪个程序在此主题发布消息及其版本",
@@ -86,6 +90,7 @@ _ADVICE_CHINESE = {
     EvidenceKind.CONFLICT: "请停用该评价器：编号重复，或密钥已被复制",
     EvidenceKind.BROKEN_CHAIN: "请停用该评价器并保持原样：其日志出现两份历史",
     EvidenceKind.CASE_MISMATCH: "请检查该窗口电脑：评价被挂到了另一办件",
+    EvidenceKind.LATE_CASE: "请向该窗口核实是哪一办件：同一评价补登了两个办件",
 }
 
 

@@ -44,9 +44,9 @@ class Intake:
             if isinstance(verdict, Genuine):
                 by_device.setdefault(verdict.device, []).append(verdict)
                 if verdict.doubt is not None:
-                    _note(connection, outcome, verdict.doubt, now_ms)
+                    note(connection, outcome, verdict.doubt, now_ms)
             else:
-                _note(connection, outcome, verdict, now_ms)
+                note(connection, outcome, verdict, now_ms)
         for device, arrived in by_device.items():
             self._take_device(connection, outcome, device, arrived, now_ms)
         return outcome
@@ -74,7 +74,8 @@ class Intake:
                 outcome.due.append(ReceiptDue(window, device, position.next_seq, position.mac))
 
 
-def _note(connection: sa.Connection, outcome: Outcome, item: Evidence, now_ms: int) -> None:
+def note(connection: sa.Connection, outcome: Outcome, item: Evidence, now_ms: int) -> None:
+    """Keep a piece of evidence in the open transaction, and count it."""
     outcome.counts[item.kind.value] += 1
     if standing.note_evidence(connection, item, now_ms):
         outcome.evidence.append(item)
@@ -94,7 +95,7 @@ def _sift(
         if raw is None:
             new[seq] = item
         elif raw != item.raw:
-            _note(connection, outcome, _about(item, EvidenceKind.CONFLICT, f"record {seq} is stored with other bytes"), now_ms)
+            note(connection, outcome, _about(item, EvidenceKind.CONFLICT, f"record {seq} is stored with other bytes"), now_ms)
         else:
             outcome.counts["duplicate"] += 1
             if stored and _knows_more(item.case_matches, stored.case_matches):
@@ -201,7 +202,7 @@ def _note_broken(connection: sa.Connection, outcome: Outcome, device: str, cause
     item = Evidence(
         EvidenceKind.BROKEN_CHAIN, cause.window.path, cause.window, device, place.seq, text, place.prev_mac + place.mac
     )
-    _note(connection, outcome, item, now_ms)
+    note(connection, outcome, item, now_ms)
 
 
 def _case_json(item: Genuine) -> str | None:

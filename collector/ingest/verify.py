@@ -91,6 +91,11 @@ class Verifier:
             window, event.device, record, event.raw, event.received_at_ms, event.historical, case, matches, None, reckoned
         )
 
+    def unknown_hall(self, window: Window, topic: str, device: str, seq: int, payload: bytes) -> Evidence:
+        """Return the evidence of a message from a hall that has no key here."""
+        text = f"no key for hall {window.area}/{window.hall}"
+        return Evidence(EvidenceKind.UNKNOWN_HALL, topic, window, device, seq, text, payload[:KEPT_BYTES])
+
     def _examine(self, window: Window, topic: str, payload: bytes) -> Verdict:
         """Return what a message is, whatever it is."""
         try:
@@ -108,7 +113,7 @@ class Verifier:
 
         key = self.device_key(window, data.device)
         if key is None:
-            return bad(EvidenceKind.UNKNOWN_HALL, f"no key for hall {window.area}/{window.hall}")
+            return self.unknown_hall(window, topic, data.device, data.seq, event.to_json())
         try:
             record = quick_parse(raw)
             verify_record(key, record, raw)

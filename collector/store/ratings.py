@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from collector.ingest.evidence import EvidenceKind
 from collector.ingest.links import Link, Span, journal_of, journal_span, missing
+from collector.store.late_cases import cases_of
 from collector.store.tables import IS_EFFECTIVE, IS_LOST, OPEN_LINK, evidence, positions, records
 from protocol.levels import Level
 
@@ -26,7 +27,8 @@ _R, _E, _P = records.c, evidence.c, positions.c
 _ENTRY = (
     _R.arrival, _R.device, _R.seq, _R.kind, _R.level, _R.area, _R.hall, _R.window, _R.case_json, _R.case_matches,
     _R.utc_ms, _R.quality, _R.received_ms, _R.historical, _R.link, _R.flags, _R.revises, _R.replaced_by, _R.staff,
-)  # fmt: skip  # one line for each thought would be nineteen lines
+    _R.context_digest,
+)  # fmt: skip  # one line for each thought would be twenty lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,14 @@ def level_counts(connection: sa.Connection) -> dict[str, int]:
 def entries(connection: sa.Connection, after: int, limit: int, kinds: Sequence[str]) -> list[dict[str, Any]]:
     """Return records of these kinds in the order of their arrival, from beyond the reading position `after`."""
     query = sa.select(*_ENTRY).where(_R.arrival > after, _R.kind.in_(kinds)).order_by(_R.arrival).limit(limit)
-    return [_entry(row) for row in connection.execute(query).mappings()]
+    return _entries(connection, query)
 
 
 def news(connection: sa.Connection, after: int, limit: int) -> list[dict[str, Any]]:
     """Return what a live page shows from beyond `after`: the shown kinds, and records before which something is missing."""
     shown = sa.or_(_R.kind.in_(SHOWN_KINDS), OPEN_LINK)
     query = sa.select(*_ENTRY).where(_R.arrival > after, shown).order_by(_R.arrival).limit(limit)
-    return [_entry(row) for row in connection.execute(query).mappings()]
+    return _entries(connection, query)
 
 
 def recent_position(connection: sa.Connection, count: int) -> int:
@@ -135,7 +137,13 @@ def last_evidence(connection: sa.Connection) -> int:
     return connection.execute(sa.select(sa.func.max(_E.id))).scalar() or 0
 
 
-def _entry(row: Any) -> dict[str, Any]:
+def _entries(connection: sa.Connection, query: sa.Select[Any]) -> list[dict[str, Any]]:
+    rows = connection.execute(query).mappings().all()
+    late = cases_of(connection, rows)
+    return [_entry(row, late.get((row["device"], row["seq"]))) for row in rows]
+
+
+def _entry(row: Any, late_case: str | None) -> dict[str, Any]:
     level = Level.from_word(row["level"]) if row["level"] else None
     timed = row["quality"] in ("synchronised", "free_running")
     return {
@@ -149,7 +157,8 @@ def _entry(row: Any) -> dict[str, Any]:
         "place": f"{row['area']}/{row['hall']}/{row['window']}",
         "window": row["window"],
         "staff": row["staff"],
-        "case": json.loads(row["case_json"]) if row["case_json"] else None,
+        "case": json.loads(case) if (case := row["case_json"] or late_case) else None,
+        "case_is_late": late_case is not None,
         "case_matches": row["case_matches"],
         "pressed_ms": row["utc_ms"] or None,
         "time_quality": row["quality"],

@@ -20,6 +20,7 @@ from host_agent import AGENT_VERSION
 from host_agent.agent import Agent
 from host_agent.api.evaluations import add_evaluations, add_follow_up
 from host_agent.api.events import add_events
+from host_agent.api.free_ratings import add_free_ratings
 from host_agent.api.guard import OPENAPI_PATH, Guard
 from host_agent.api.models import ErrorAnswer
 from host_agent.api.show import Show
@@ -38,7 +39,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         403: "the page's origin is not on the list",
         404: "there is no such thing",
         405: "not with this method",
-        409: "the device refuses, or the key was used for another case",
+        409: "the device refuses, or the key or the rating has another case already",
         413: "the body is larger than 64 KiB",
         421: "asked under a name that is not this PC's",
         422: "a field is wrong; the sentence names it",
@@ -66,6 +67,7 @@ def make_app(agent: Agent, token: str, settings: ApiConfig, streams: Streams | N
     add_evaluations(app, agent, show)
     add_follow_up(app, agent, settings)
     add_events(app, streams or Streams(agent, show))
+    add_free_ratings(app, agent)
     add_window(app, agent)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # the way that FastAPI documents
     return app

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from host_agent.config import ApiConfig
 from host_agent.evaluations import Evaluation, EvaluationState
-from host_agent.notices import FreeRating, WindowChanged
+from host_agent.notices import FreeRatingGiven, WindowChanged
+from host_agent.store.late_cases import FreeRating
 from protocol.messages import Language, PauseReason, Prompt
 from protocol.payloads import Case
 
@@ -182,17 +183,19 @@ class WindowAnswer(BaseModel):
 
 
 class FreeRatingAnswer(BaseModel):
-    """A rating that no evaluation asked for: a case can be linked to it."""
+    """A rating that no evaluation asked for, or that was asked for without a case: one can be named for it."""
 
     device: str
     seq: int
     at_ms: Millis | None
     staff: str | None
+    case: Annotated[Case | None, Field(description="the case that was named for it since")]
 
     @classmethod
-    def of(cls, rating: FreeRating) -> Self:
-        """Return the answer for a notice."""
-        return cls(device=rating.device, seq=rating.seq, at_ms=rating.at_ms, staff=rating.staff)
+    def of(cls, rating: FreeRating | FreeRatingGiven) -> Self:
+        """Return the answer for a rating, or the notice of one."""
+        case = rating.case if isinstance(rating, FreeRating) else None
+        return cls(device=rating.device, seq=rating.seq, at_ms=rating.at_ms, staff=rating.staff, case=case)
 
 
 class ErrorAnswer(BaseModel):

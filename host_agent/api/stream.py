@@ -22,7 +22,7 @@ from host_agent.api.models import FreeRatingAnswer, WindowAnswer
 from host_agent.api.show import Show, soon
 from host_agent.desk import Desk
 from host_agent.errors import RequestError
-from host_agent.notices import Entry, EvaluationChanged, FreeRating, Notice
+from host_agent.notices import Entry, EvaluationChanged, FreeRatingGiven, Notice
 
 HEARTBEAT_S = 15.0
 MOST_WAITING = 256
@@ -150,7 +150,7 @@ class Streams:
     async def _shown(self, notice: Notice) -> tuple[str, BaseModel]:
         if isinstance(notice, EvaluationChanged):
             return "evaluation", await self._show(notice.evaluation)
-        if isinstance(notice, FreeRating):
+        if isinstance(notice, FreeRatingGiven):
             return "free_rating", FreeRatingAnswer.of(notice)
         return "window", WindowAnswer.of(notice)
 

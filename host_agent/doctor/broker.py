@@ -10,7 +10,6 @@ from host_agent.errors import AgentError
 from host_agent.store.database import client_id
 from host_agent.uplink.login import try_login
 from host_agent.uplink.reach import why_not
-from protocol.topics import Down
 
 BROKER = "消息服务器 broker"
 LOGIN = "登录与权限 login and rights"
@@ -33,7 +32,7 @@ def findings(config: Config, *, is_running: bool) -> Iterator[Finding]:
         return
     window = config.window()
     try:
-        refused = try_login(broker, client_id(config.data_dir, window.path, keep=False), window.down(Down.RECEIPT))
+        refused = try_login(broker, client_id(config.data_dir, window.path, keep=False), window.all_down)
     except OSError as error:
         refused = f"{place}: {error}"
     if refused is None:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,6 +55,13 @@ def damaged(text: str) -> sqlite3.DatabaseError:
     error = sqlite3.DatabaseError(text)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
+
+
+def must_ascend(after_id: int, ids: Sequence[int]) -> None:
+    """Raise when rows are not in their order beyond `after_id`: with a damaged index, who reads on from the last one never ends."""
+    for before, row_id in zip((after_id, *ids), ids, strict=False):
+        if row_id <= before:
+            raise damaged(f"row {row_id} comes after row {before}")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-from host_agent.store.damage import content_checked
+from host_agent.store.damage import content_checked, must_ascend
 from host_agent.store.database import Writer
 from host_agent.store.schema import DISPUTED, RECEIPTED, SENT, TO_SEND
 from protocol.messages import HelloAnswer, Receipt
@@ -143,7 +143,9 @@ class Outbox:
             " LEFT JOIN evaluations e ON e.id = r.evaluation WHERE r.state = ? AND r.id > ? ORDER BY r.id LIMIT ?",
             (TO_SEND, after_id, limit),
         )
-        return [Row(*row) for row in rows]
+        found = [Row(*row) for row in rows]
+        must_ascend(after_id, [row.id for row in found])
+        return found
 
     def mark_sent(self, ids: Sequence[int], run_ms: int) -> None:
         """Note that the broker has acknowledged these, at `run_ms` of running time; a receipt that came first stays."""

@@ -79,3 +79,22 @@ def _sends(db: Database) -> None:
 def _reckoned(db: Database) -> None:
     # protocol.payloads.Reckoned as JSON, as it was reckoned when the record came; NULL where nobody has
     db.execute("ALTER TABLE records ADD COLUMN reckoned_json TEXT")
+
+
+@migrations(name="0004_late_cases")
+def _late_cases(db: Database) -> None:
+    # state: 0 the collection has not confirmed it, 1 it has, 2 it had another one first
+    db.execute(
+        """CREATE TABLE late_cases (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            device TEXT NOT NULL,
+            seq INTEGER NOT NULL,
+            mac BLOB NOT NULL,
+            case_json TEXT NOT NULL,
+            staff TEXT,
+            named_ms INTEGER NOT NULL,
+            state INTEGER NOT NULL
+        )"""
+    )
+    db.execute("CREATE UNIQUE INDEX late_cases_by_rating ON late_cases (device, seq)")
+    db.execute("CREATE INDEX late_cases_by_state ON late_cases (state, id)")

@@ -22,6 +22,8 @@ from protocol.payloads import (
     Decoded,
     DeviceState,
     Health,
+    LateCase,
+    LateCaseKept,
     Payload,
     ReceiptPayload,
     Reckoned,
@@ -37,12 +39,14 @@ _SESSION = "7d0c1f6a52e94b3b8f3e9a6c11d2e047"
 _NOON = 1_767_240_000_000
 _TOPICS: dict[Up | Down, type[Payload]] = {
     Up.RECORD: RecordEvent,
+    Up.CASE: LateCase,
     Up.STATE: State,
     Up.HEALTH: Health,
     Down.RECEIPT: ReceiptPayload,
+    Down.CASE: LateCaseKept,
 }
 _PARTS: list[type[Payload]] = [
-    RecordEvent, RecordData, Reckoned, Case, Decoded, State, DeviceState, Health, ReceiptPayload,
+    RecordEvent, RecordData, Reckoned, Case, Decoded, LateCase, State, DeviceState, Health, ReceiptPayload, LateCaseKept,
 ]  # fmt: skip
 
 
@@ -132,6 +136,15 @@ def _examples() -> dict[type[Payload], Payload]:
     receipt = signed_vectors.sections()["receipts"][0]["payload"]
     return {
         RecordEvent: RecordEvent.of(_WINDOW.path, signed_vectors.DEVICE, record, raw, record.utc_ms + 40, case, False),
+        LateCase: LateCase(
+            device=signed_vectors.DEVICE,
+            seq=record.seq,
+            record_mac=record.mac.hex(),
+            case=case,
+            staff="017",
+            named_at_ms=_NOON + 90_000,
+        ),
+        LateCaseKept: LateCaseKept(device=signed_vectors.DEVICE, seq=record.seq, is_first=True),
         State: State(
             session=_SESSION,
             online=True,

@@ -11,6 +11,7 @@ import pytest
 
 from host_agent.instant import Instant, read_clocks
 from host_agent.store.database import Writer
+from host_agent.store.late_cases import LateCaseStore
 from host_agent.store.outbox import Outbox
 from host_agent.uplink import delivery, mqtt
 from host_agent.uplink.mqtt import TAKEN_OVER, MqttLink
@@ -52,7 +53,15 @@ class Uplink:
             return MqttLink(*arguments)  # type: ignore[arg-type]  # what a Connect is given
 
         publisher = Publisher(
-            Address("127.0.0.1", port), name, WINDOW, self._outbox, self._posted.put, lambda *_: None, connect, read_clocks
+            Address("127.0.0.1", port),
+            name,
+            WINDOW,
+            self._outbox,
+            LateCaseStore(writer),
+            self._posted.put,
+            lambda *_: None,
+            connect,
+            read_clocks,
         )
         publisher.start(read_clocks())
         self._begun.set()

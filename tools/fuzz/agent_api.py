@@ -21,6 +21,7 @@ from host_agent.link.events import Answered
 from host_agent.report import StatusReport
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
+from host_agent.store.late_cases import LateCaseStore
 from protocol.messages import Message as DeviceMessage
 from tools.fuzz.caller import Caller
 from tools.fuzz.target import Check, Target, must
@@ -44,8 +45,8 @@ class _PaperAgent:
         self.is_talking = True
         self.trouble: str | None = None
         self._number = 0
-        self._store = EvaluationStore(Writer(Path(self._folder.name)))
-        self.desk = Desk(self, self._store, os.urandom)  # type: ignore[arg-type]  # it is the attachment as well
+        writer = Writer(Path(self._folder.name))
+        self.desk = Desk(self, EvaluationStore(writer), LateCaseStore(writer), os.urandom)  # type: ignore[arg-type]  # it is the attachment as well
 
     def count(self, name: str) -> None:
         """Count nothing."""

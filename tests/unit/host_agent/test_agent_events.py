@@ -71,7 +71,7 @@ def test_a_rating_that_nobody_asked_for_is_told_without_its_level(place: Place) 
         place.agent.record(Kind.RATING, None, flags=RecordFlag.FREE_STANDING)
         told = next(heard)
         assert told["event"] == "free_rating"
-        assert told["data"] == {"device": "PJ-0001", "seq": 1, "at_ms": EPOCH_MS + 1000, "staff": "017"}
+        assert told["data"] == {"device": "PJ-0001", "seq": 1, "at_ms": EPOCH_MS + 1000, "staff": "017", "case": None}
 
 
 def test_a_change_of_mind_and_extra_presses_tell_nothing_not_even_by_a_number_left_out(place: Place) -> None:

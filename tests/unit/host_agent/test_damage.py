@@ -18,6 +18,7 @@ from host_agent.store import damage, database
 from host_agent.store.damage import FAILURES, is_damage
 from host_agent.store.database import FILE_NAME, INSTALLATION_FILE, Writer
 from host_agent.store.evaluations import EvaluationStore
+from host_agent.store.late_cases import LateCaseStore
 from host_agent.store.outbox import Outbox
 from host_agent.uplink.mqtt import Broker
 from host_agent.uplink.publisher import Publisher
@@ -59,11 +60,20 @@ def work(folder: Path, receipt: Receipt) -> None:
         outbox, store = Outbox(writer), EvaluationStore(writer)
         outbox.meet(hello_answer(next_seq=30), 2)
         outbox.last_receipt(DEVICE)
-        Desk(None, store, random.randbytes)  # type: ignore[arg-type]  # nobody asks it for anything
+        late = LateCaseStore(writer)
+        Desk(None, store, late, random.randbytes)  # type: ignore[arg-type]  # nobody asks it for anything
         store.get(EVALUATION_ID)
         store.by_key("k")
         publisher = Publisher(
-            Broker("broker", 1), "client", WINDOW, outbox, lambda what: what(at(1)), lambda *_: None, PaperLink, lambda: at(1)
+            Broker("broker", 1),
+            "client",
+            WINDOW,
+            outbox,
+            late,
+            lambda what: what(at(1)),
+            lambda *_: None,
+            PaperLink,
+            lambda: at(1),
         )
         publisher.start(at(1))
         PaperLink.made[-1].listener.connected("a" * 32)
@@ -73,6 +83,8 @@ def work(folder: Path, receipt: Receipt) -> None:
         outbox.send_again(10)
         publisher.step(at(4000))
         outbox.purge(3)
+        late.recent(5)
+        late.purge()
         more = PaperDevice(next_seq=40, prev_mac=bytes(range(16))).write_many(3)
         with writer.transaction() as connection:
             outbox.accept(connection, DEVICE, [(one, one.pack()) for one in more], 3)

@@ -18,6 +18,7 @@ from host_agent.instant import Instant
 from host_agent.link.events import Answered
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
+from host_agent.store.late_cases import LateCaseStore
 from protocol.messages import Cancel, Condition, ErrorCode, Language, Message, Open, Pause, PauseReason, Resume, SignIn, SignOut
 from protocol.payloads import Case
 from protocol.record import Kind
@@ -57,7 +58,7 @@ class Counter:
         self.restart()
 
     def restart(self) -> None:
-        self.desk = Desk(self.attachment, self.store, os.urandom)  # type: ignore[arg-type]  # the part of it that a desk uses
+        self.desk = Desk(self.attachment, self.store, LateCaseStore(self.writer), os.urandom)  # type: ignore[arg-type]  # the part of it that a desk uses
 
     def staff(self) -> str | None:
         return self.desk.staff

@@ -15,6 +15,7 @@ from host_agent.evaluations import Evaluation
 from host_agent.instant import Instant
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
+from host_agent.store.late_cases import LateCaseStore
 from host_agent.store.outbox import Outbox, Row
 from host_agent.uplink import publisher as module
 from host_agent.uplink.delivery import CHECK_EVERY_S
@@ -64,6 +65,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.writer = Writer(folder)
         self.outbox = Outbox(self.writer)
+        self.late_cases = LateCaseStore(self.writer)
         self.outbox.meet(hello_answer(), 1)
         self.device = PaperDevice()
         self.now = at(0)
@@ -76,6 +78,7 @@ class Stage:
             "client",
             WINDOW,
             self.outbox,
+            self.late_cases,
             self.post,
             lambda device, receipt, _now: self.receipts.append((device, receipt)),
             PaperLink,
