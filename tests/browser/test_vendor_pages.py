@@ -194,6 +194,11 @@ def test_a_clerk_uses_the_example_page(hall: Hall, page: Page, example: str) -> 
     hall.device.press(3)
     expect(page.locator("#log li").first).to_contain_text("free_rating", timeout=ARRIVES_MS)
 
+    page.locator("#log button").first.click()
+    expect(page.locator("#log button").first).to_contain_text("已补登", timeout=ARRIVES_MS)
+    eventually("the case is collected", lambda: hall.ratings()[1]["case"] == {"case_no": "533103-2026-000123"})
+    page.screenshot(path=ARTIFACTS / "example-named.png")
+
     # the agent is started anew: the page says so, and goes on by itself; what was asked before is not lost
     page.click("#evaluate")
     expect(page.locator("#result")).to_have_attribute("data-state", "opened", timeout=ARRIVES_MS)

@@ -70,6 +70,7 @@ function showEntry(item) {
   if (item.case) {
     put(about, "span", "", item.case.item_name || item.case.case_no);
     if (item.case.item_name) put(about, "span", "no", item.case.case_no);
+    if (item.case_is_late) put(about, "span", "no", "补登 named afterwards");
   } else {
     put(about, "span", "none", item.case_matches === false ? "办件不符 case mismatch" : "未关联办件");
   }

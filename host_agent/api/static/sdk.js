@@ -143,6 +143,15 @@
       return this._ask(callback, 'DELETE', '/v1/pause');
     },
 
+    // 未关联办件的评价，与补登办件 Ratings without a case, and naming the case of one afterwards.
+    freeRatings: function (callback) {
+      return this._ask(callback, 'GET', '/v1/free-ratings');
+    },
+
+    nameCase: function (rating, itsCase, callback) {
+      return this._ask(callback, 'PUT', '/v1/free-ratings/' + rating.device + '/' + rating.seq + '/case', itsCase);
+    },
+
     // 迎宾、叫号 Welcome the citizen, call the next one.
     welcome: function (callback) {
       return this._ask(callback, 'POST', '/v1/voice', { prompt: 'welcome' });

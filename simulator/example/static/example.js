@@ -44,6 +44,7 @@
     while (at('log').childNodes.length > 50) {
       at('log').removeChild(at('log').lastChild);
     }
+    return line;
   }
 
   function told(error) {
@@ -127,7 +128,20 @@
       log('evaluation', { state: evaluation.state, case_no: evaluation.case && evaluation.case.case_no });
     },
     free_rating: function (rating) {
-      log('free_rating', rating);
+      var line = log('free_rating', rating);
+      var button = document.createElement('button');
+      button.type = 'button';
+      show(button, '补登到上面的办件编号', 'Name the case above for it');
+      button.addEventListener('click', function () {
+        hcp.nameCase(rating, { case_no: at('case-no').value }, function (error) {
+          if (error) {
+            return failed(error);
+          }
+          button.disabled = true;
+          show(button, '已补登', 'Named');
+        });
+      });
+      line.appendChild(button);
     },
     disconnected: function (error) {
       log('disconnected', error);

@@ -23,8 +23,8 @@ from host_agent.uplink.mqtt import TAKEN_OVER, Broker, Listener
 from host_agent.uplink.publisher import MARK_WITHIN_S, Publisher
 from host_agent.uplink.takeover import STANDING_S
 from protocol.messages import Receipt
-from protocol.payloads import DeviceState, Health, ReceiptPayload, RecordEvent, State
-from protocol.record import Record
+from protocol.payloads import DeviceState, Health, LateCase, LateCaseKept, ReceiptPayload, RecordEvent, State
+from protocol.record import Record, RecordFlag
 from protocol.signing import sign_receipt
 from protocol.topics import Down, Up
 from tests.agent_bench import DEVICE, at, hello_answer
@@ -135,6 +135,29 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     made = Stage(tmp_path)
     yield made
     made.writer.close()
+
+
+def test_a_late_case_goes_out_on_its_topic_and_its_answer_comes_back(stage: Stage) -> None:
+    assert stage.link.subscription == WINDOW.all_down
+    device = PaperDevice()
+    record = device.write(flags=RecordFlag.FREE_STANDING)
+    with stage.writer.transaction() as connection:
+        stage.outbox.accept(connection, DEVICE, [(record, record.pack())], 1)
+    rating = stage.late_cases.rating(DEVICE, 1)
+    assert rating is not None
+    stage.late_cases.name(rating, CASE, None, 1)
+    stage.step()
+    assert stage.of(Up.CASE) == []  # not connected
+    stage.link.listener.connected("a" * 32)
+    stage.step()
+    (said,) = stage.of(Up.CASE)
+    assert LateCase.model_validate(said).case == CASE
+    assert stage.link.sent[-1][0] != WINDOW.up(Up.STATE)
+    stage.link.listener.received(WINDOW.down(Down.CASE), LateCaseKept(device=DEVICE, seq=1, is_first=True).to_json())
+    stage.puback_all()
+    stage.step(61)
+    assert len(stage.of(Up.CASE)) == 1
+    assert stage.publisher.refused_receipts == 0
 
 
 def test_records_are_published_in_order_once_connected_and_only_once(stage: Stage) -> None:
