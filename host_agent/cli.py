@@ -273,7 +273,8 @@ def _broker(report: dict[str, Any]) -> str:
 def _database(report: dict[str, Any]) -> str:
     aside = ", ".join(report["databases_set_aside"])
     past = f"; 曾损坏，旧库已移开，查看后可删除 damaged before, set aside, delete after a look: {aside}" if aside else ""
-    return f"{report['store_trouble'] or '正常 good'}{past}"
+    size = f"{report['database_bytes'] / 1e6:,.1f} MB"
+    return f"{report['store_trouble'] or '正常 good'}, {size}{past}"
 
 
 def _number(value: int | None) -> str:

@@ -84,6 +84,7 @@ class Config(BaseSettings):
 
     data_dir: Path
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    max_database_mb: Annotated[int, Field(ge=10, le=100_000)] = 256
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     place: PlaceConfig
     device: DeviceConfig = DeviceConfig()

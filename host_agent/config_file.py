@@ -20,6 +20,7 @@ _TEMPLATE = """\
 
 data_dir = {data_dir}          # 数据库、令牌等 database and token
 #retention_days = 90       # 已归集记录保留天数 days for which collected records are kept; 1 至 to 3650
+#max_database_mb = 256     # 超过时先删最早的已归集记录 then the oldest collected go first, others never
 #log_level = "info"        # debug, info, warning, error
 
 [place]                    # 本窗口 where this PC stands

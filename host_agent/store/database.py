@@ -36,6 +36,7 @@ from host_agent.store.schema import migrations
 FILE_NAME = "agent.db"
 LOCK_FILE = "agent.db.lock"
 INSTALLATION_FILE = "installation"
+MOST_LOG_BYTES = 4 << 20
 _INSTALLATION = re.compile(r"[0-9a-f]{32}")
 _GONE = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 """Failures that a connection may never recover from, though a new one would: the disk went away and came back."""
@@ -156,6 +157,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # a reader that stays long (an export) has the log grow; after it the log is cut back to this
+        connection.execute(f"PRAGMA journal_size_limit = {MOST_LOG_BYTES}")
         found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if found != "ok":
             raise damaged(found)
