@@ -1,4 +1,4 @@
-"""The commands of `agent` about its data: `export`.
+"""The commands of `agent` about its data: `export`, `support-bundle`.
 
 Each is a few lines over a module of its own; they work beside a running agent and without one.
 """
@@ -10,7 +10,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from host_agent.export import rows
 from host_agent.export.formats import FORMATS, Write, write_csv
 from host_agent.store.database import FILE_NAME
 from host_agent.store.reader import reading
+from host_agent.support import write_bundle
 
 _DAY = ["%Y-%m-%d"]
 Kind = StrEnum("Kind", {name.upper(): name for name in (*rows.KINDS, rows.DAMAGED)})  # type: ignore[misc]  # Typer wants an Enum, and mypy to read its names
@@ -41,6 +42,7 @@ class What(StrEnum):
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the program."""
     app.command("export")(export)
+    app.command("support-bundle")(support_bundle)
 
 
 def export(
@@ -91,6 +93,25 @@ def export(
             f"数据库无法读取 {file} cannot be read: {error}; 请运行 look at it with: agent db check --config {config}"
         ) from error
     typer.echo(f"已导出 {count} 行 exported {count} rows{'' if output is None else f': {output}'}", err=True)
+
+
+def support_bundle(
+    config: ConfigOption,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="文件 file; 默认 by default: haochaping-support-TIME.zip")
+    ] = None,
+) -> None:
+    """收集诊断资料，供报修 Collect what support asks for: findings, status, configuration, figures of the database.
+
+    不含口令、密钥、评价记录、等级、办件编号、工号 Holds no password, key, record, level, case or staff number.
+    配置、数据库、代理程序有故障时也可以 Works also when configuration, database or agent is broken.
+    """
+    path = output or Path(f"haochaping-support-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip")
+    with _output(path, overwrite=False) as out:
+        failed = write_bundle(config, out)
+    typer.echo(f"已写入 written: {path}")
+    if failed:
+        typer.echo(f"未能收集，原因在文件中 could not be had, the file says why: {', '.join(failed)}")
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from host_agent.doctor.finding import Finding, Grade
-from host_agent.store.damage import is_damage, set_aside_files
+from host_agent.store.damage import content_checked, is_damage, set_aside_files
 from host_agent.store.database import FILE_NAME, LOCK_FILE
 from host_agent.store.reader import reading
 from host_agent.store.schema import RECEIPTED
@@ -107,7 +107,8 @@ def _read(file: Path) -> tuple[int, int, str]:
         if found != "ok":
             return 0, 0, found
         row = connection.execute("SELECT count(*), min(received_ms) FROM records WHERE state < ?", (RECEIPTED,)).fetchone()
-        return int(row[0]), int(row[1] or 0), found
+        with content_checked():
+            return int(row[0]), int(row[1] or 0), found
 
 
 def _unreadable(file: Path, error: Exception) -> Finding:

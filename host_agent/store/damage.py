@@ -63,7 +63,8 @@ def content_checked() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, LookupError) as error:
-        raise damaged(f"a row holds what was never written: {error}") from error
+        # not the error's own words: they quote the row, and this goes into the log
+        raise damaged(f"a row holds what was never written ({type(error).__name__})") from error
 
 
 def condemn(path: Path) -> None:
