@@ -64,7 +64,7 @@ def run(config: ConfigOption) -> None:
     )
     os.umask(0o077)  # the database holds ratings: not for whoever else works at this PC
     agent = Agent(settings)
-    server = ApiServer(agent, settings.data_dir, settings.api.port, settings.api.origins)
+    server = ApiServer(agent, settings.data_dir, settings.api.port, settings.api.origins, metrics=settings.api.metrics)
     manager = Notifier()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: agent.stop())

@@ -69,10 +69,11 @@ class MqttConfig(_Section):
 
 
 class ApiConfig(_Section):
-    """The local API; always on loopback. `origins` lists the pages that may call it."""
+    """The local API; always on loopback. `origins` lists the pages that may call it, `metrics` turns `/metrics` on."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 17610
     origins: list[Annotated[str, AfterValidator(_origin)]] = []
+    metrics: bool = False
 
 
 class Config(BaseSettings):

@@ -48,6 +48,7 @@ port = {mqtt_port}
 [api]                      # 业务系统接口，仅本机 for business systems, on this PC only
 #port = 17610
 #origins = ["http://hall.example"]   # 可以调用接口的网页 pages that may call it
+#metrics = true            # Prometheus 的 /metrics，令牌在 its token is in data_dir/metrics-token
 """
 
 

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from host_agent import AGENT_VERSION
+from host_agent.api.metrics import TOKEN_FILE as METRICS_TOKEN_FILE
 from host_agent.api.server import TOKEN_FILE
 from host_agent.asking import ask
 from host_agent.config import PREFIX, Config, load
@@ -143,7 +144,7 @@ def _paths(file: Path) -> Iterator[Path]:
 def _secrets(files: Iterable[Path], folder: Path | None) -> list[str]:
     """Return what must not appear, whole and line by line, the longest first."""
     found = set()
-    for path in [*files, *([folder / TOKEN_FILE] if folder is not None else [])]:
+    for path in [*files, *([folder / TOKEN_FILE, folder / METRICS_TOKEN_FILE] if folder is not None else [])]:
         with contextlib.suppress(OSError):
             text = path.read_text(encoding="utf-8-sig", errors="replace").strip()
             found |= {text, *(line.strip() for line in text.splitlines())}

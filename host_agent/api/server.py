@@ -12,9 +12,12 @@ import threading
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from host_agent.agent import Agent
 from host_agent.api.app import make_app
+from host_agent.api.metrics import TOKEN_FILE as METRICS_TOKEN_FILE
+from host_agent.api.metrics import Metrics
 from host_agent.errors import AgentError
 
 log = logging.getLogger("agent.api")
@@ -25,12 +28,12 @@ LEAST_TOKEN = 20
 HOST = "127.0.0.1"
 
 
-def read_or_make_token(folder: Path) -> str:
-    """Return the token kept in `folder`, made at the first start and readable by its owner only.
+def read_or_make_token(folder: Path, name: str = TOKEN_FILE) -> str:
+    """Return the token kept in `folder` under a name, made at the first start and readable by its owner only.
 
     A group may be given the right to read it; a token that everybody can read is told of, one that is cut short replaced.
     """
-    path = folder / TOKEN_FILE
+    path = folder / name
     try:
         token = path.read_text(encoding="ascii").strip()
         if len(token) >= LEAST_TOKEN:
@@ -49,7 +52,7 @@ def read_or_make_token(folder: Path) -> str:
 class ApiServer:
     """uvicorn on loopback; the port is bound before anything else starts, so that a taken one is an error at once."""
 
-    def __init__(self, agent: Agent, folder: Path, port: int, origins: list[str]) -> None:
+    def __init__(self, agent: Agent, folder: Path, port: int, origins: list[str], *, metrics: bool = False) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             if sys.platform == "win32":  # there SO_REUSEADDR would let another program take the port over
@@ -66,12 +69,15 @@ class ApiServer:
         self.port = int(self._socket.getsockname()[1])
         try:
             token = read_or_make_token(folder)
+            app: ASGIApp = make_app(agent, token, origins)
+            if metrics:
+                app = Metrics(app, agent, read_or_make_token(folder, METRICS_TOKEN_FILE))
             (folder / PORT_FILE).write_text(str(self.port), encoding="ascii")
         except (OSError, UnicodeDecodeError) as error:
             self._socket.close()
             raise AgentError(f"数据目录不可写 {folder}: {error} the token cannot be kept; check the folder") from error
         config = uvicorn.Config(
-            make_app(agent, token, origins),
+            app,
             log_config=None,
             log_level="warning",
             access_log=False,

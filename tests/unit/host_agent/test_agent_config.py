@@ -45,7 +45,7 @@ def test_notepads_byte_order_mark_is_taken_for_what_it_is(tmp_path: Path) -> Non
         (f"{GOOD}[mqtt]\nprot = 1\n", "mqtt.prot: 未知的键 unknown key，是否为 port？ did you mean port?"),
         (f'loglevel = "debug"\n{GOOD}', "did you mean log_level?"),
         (f"{GOOD}[mqqt]\nport = 1\n", "mqqt: 未知的键 unknown key，是否为 mqtt？ did you mean mqtt?"),
-        (f"{GOOD}[api]\nzzz = 1\n", "api.zzz: 未知的键 unknown key; known: port, origins"),
+        (f"{GOOD}[api]\nzzz = 1\n", "api.zzz: 未知的键 unknown key; known: port, origins, metrics"),
         (GOOD.replace("dating", "大厅"), "hall must be 1 to 32 of"),
         (GOOD.replace("533103", "5331"), "area must be the 6 digits"),
         (PLACE, "data_dir: 缺少此项 this key is missing"),
