@@ -1,4 +1,4 @@
-"""The commands of `agent` about its data: `export`, `support-bundle`.
+"""The commands of `agent` about its data: `export`, `support-bundle`, `db check` and `db repair`.
 
 Each is a few lines over a module of its own; they work beside a running agent and without one.
 """
@@ -9,6 +9,7 @@ import contextlib
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -20,13 +21,17 @@ import typer
 
 from host_agent.cli_options import ConfigOption
 from host_agent.config import load
+from host_agent.doctor.place import is_running
+from host_agent.doctor.show import show
 from host_agent.errors import AgentError
 from host_agent.export import rows
 from host_agent.export.formats import FORMATS, Write, write_csv
+from host_agent.store import salvage, soundness
 from host_agent.store.database import FILE_NAME
 from host_agent.store.reader import reading
 from host_agent.support import write_bundle
 
+db_app = typer.Typer(help="数据库 The database.", no_args_is_help=True)
 _DAY = ["%Y-%m-%d"]
 Kind = StrEnum("Kind", {name.upper(): name for name in (*rows.KINDS, rows.DAMAGED)})  # type: ignore[misc]  # Typer wants an Enum, and mypy to read its names
 Format = StrEnum("Format", {name.upper(): name for name in FORMATS})  # type: ignore[misc]  # as above
@@ -43,6 +48,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the program."""
     app.command("export")(export)
     app.command("support-bundle")(support_bundle)
+    app.add_typer(db_app, name="db")
 
 
 def export(
@@ -112,6 +118,49 @@ def support_bundle(
     typer.echo(f"已写入 written: {path}")
     if failed:
         typer.echo(f"未能收集，原因在文件中 could not be had, the file says why: {', '.join(failed)}")
+
+
+@db_app.command("check")
+def db_check(config: ConfigOption) -> None:
+    """检查数据库，不作修改 Look whether the database is sound; changes nothing.
+
+    代理程序运行与否都可以 Works beside a running agent. 退出码 exit code: 0 正常 good, 2 有错误 something is wrong.
+    """
+    folder = load(config).data_dir
+    if show(soundness.check(folder / FILE_NAME, time.time_ns() // 1_000_000, is_running=is_running(folder))):
+        raise typer.Exit(2)
+
+
+@db_app.command("repair")
+def db_repair(
+    config: ConfigOption,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="只说明会怎样 only say what would come of it")] = False,
+) -> None:
+    """修复数据库，并取回移开的旧库中的记录 Rebuild the database from what is whole in it and in those set aside.
+
+    须先停止代理程序；不删除任何文件 The agent must be stopped; nothing is deleted.
+    """
+    done = salvage.repair(load(config).data_dir, dry_run=dry_run)
+    if not done.has_work:
+        typer.echo("数据库完好，没有移开的旧库，无需修复 whole, and none was set aside: nothing to repair")
+        return
+    typer.echo(f"来源 from: {', '.join(done.sources)}")
+    typer.echo(
+        f"记录 records {done.records}，其中找回 rescued {done.added}，待发送 to send {done.to_send}；"
+        f"评价 evaluations {done.evaluations}"
+    )
+    if done.damaged_rows or done.unknown_devices:
+        typer.echo(
+            f"未能保留 could not be kept: 已损坏 damaged {done.damaged_rows}，"
+            f"评价器编号不明 of no known device {done.unknown_devices}"
+        )
+    for device, first, last in done.missing[:20]:
+        typer.echo(f"缺号 missing: {device} {first}..{last}，连接该评价器后自动补取 asked for when that device is connected")
+    if dry_run:
+        typer.echo("以上为预演，未作修改 nothing was changed")
+    else:
+        typer.echo(f"已修复；原文件保留为 repaired; what it was made from stays as: {', '.join(done.kept_aside)}")
+        typer.echo("下一步 next: 启动代理程序 start the agent")
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -26,8 +26,10 @@ from host_agent.store.damage import (
     condemn,
     content_checked,
     damaged,
+    finish_repair,
     is_condemned,
     is_damage,
+    must_not_be_empty,
     set_aside,
     set_aside_files,
 )
@@ -140,6 +142,7 @@ def client_id(folder: Path, window: str, *, keep: bool = True) -> str:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    finish_repair(path)
     if is_condemned(path):
         set_aside(path, "it failed while the agent was running")
     try:
@@ -153,6 +156,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    must_not_be_empty(path)
     connection = sqlite3.connect(path, isolation_level=None, timeout=10.0)
     try:
         connection.execute("PRAGMA journal_mode = WAL")

@@ -11,11 +11,14 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from host_agent.store.damage import must_not_be_empty
+
 PAGE_ROWS = 1000
 
 
 def open_read_only(file: Path, timeout_s: float = 5.0) -> sqlite3.Connection:
     """Open a database for reading; sqlite3.Error when it cannot be read. Fetches integers, texts and bytes as they stand there."""
+    must_not_be_empty(file)
     address = file.resolve().as_uri()
     connection = sqlite3.connect(f"{address}?mode=ro", uri=True, timeout=timeout_s, isolation_level=None)
     try:
