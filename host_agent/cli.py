@@ -249,7 +249,11 @@ def _broker(report: dict[str, Any]) -> str:
 
 def _database(report: dict[str, Any]) -> str:
     aside = ", ".join(report["databases_set_aside"])
-    past = f"; 曾损坏，旧库已移开，查看后可删除 damaged before, set aside, delete after a look: {aside}" if aside else ""
+    past = (
+        f"; 曾损坏，旧库已移开，可取回记录 damaged before, set aside, take its records back: agent db repair: {aside}"
+        if aside
+        else ""
+    )
     size = f"{report['database_bytes'] / 1e6:,.1f} MB"
     return f"{report['store_trouble'] or '正常 good'}, {size}{past}"
 

@@ -80,7 +80,10 @@ def database(path: Path) -> Iterator[Finding]:
     if aside:
         names = ", ".join(aside)
         yield Finding(
-            DATABASE, Grade.WARN, f"曾损坏，旧库已移开，查看后可删除 damaged before, set aside, delete after a look: {names}"
+            DATABASE,
+            Grade.WARN,
+            f"曾损坏，旧库已移开：停止代理程序后用 agent db repair 取回其中的记录 damaged before and set aside; "
+            f"stop the agent and take its records back: agent db repair: {names}",
         )
 
 

@@ -124,7 +124,7 @@ def database_is_damaged(pc: Place) -> None:
     (pc.data / FILE_NAME).write_bytes(content)
 
 
-@broken("数据库", Grade.WARN, "delete after a look: agent.db.damaged-20261123T000000Z")
+@broken("数据库", Grade.WARN, "take its records back: agent db repair: agent.db.damaged-20261123T000000Z")
 def database_was_damaged_before(pc: Place) -> None:
     pc.data.mkdir()
     (pc.data / "agent.db.damaged-20261123T000000Z").touch()
