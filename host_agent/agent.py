@@ -43,6 +43,7 @@ from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.late_cases import LateCaseStore
 from host_agent.store.outbox import Outbox
 from host_agent.store.trouble import StoreTrouble
+from host_agent.store.upkeep import Upkeep
 from host_agent.surroundings import Surroundings
 from host_agent.uplink.mqtt import Broker
 from host_agent.uplink.publisher import Publisher
@@ -56,8 +57,8 @@ log = logging.getLogger("agent")
 T = TypeVar("T")
 
 LONGEST_WAIT_S = 1.0
-PURGE_EVERY_S = 6 * 3600.0
 MOST_PER_TURN = 500
+DAY_MS = 86_400_000
 LOOK_AT_FILE_EVERY_S = 10.0
 ASK_AGAIN_EVERY_S = 60.0
 """How often a device is asked again for the record that its receipts wait for and that is not here."""
@@ -86,6 +87,12 @@ class Agent:
 
     def _build(self, config: Config, surroundings: Surroundings, broker: Broker, window: Window) -> None:
         self._outbox = Outbox(self._writer)
+        self._upkeep = Upkeep(
+            self._writer,
+            config.retention_days * DAY_MS,
+            config.max_database_mb * 1_000_000,
+            partial(surroundings.free_bytes, config.data_dir),
+        )
         self._attachment = Attachment(
             config.device.port,
             surroundings.ports,
@@ -127,7 +134,7 @@ class Agent:
         self._device_clock = DeviceClock()
         self._hello_times = (0.0, 0.0)
         self._store_trouble = StoreTrouble()
-        self._purge_s = self._look_at_file_s = self._ask_again_s = 0.0
+        self._look_at_file_s = self._ask_again_s = 0.0
         self._counters: Counter[str] = Counter()
 
     # --- other threads ---------------------------------------------------------------------------------------
@@ -230,7 +237,9 @@ class Agent:
             self._start_over(now)
         self._commit(now)
         self._publisher.step(now)
-        self._purge(now)
+        if deleted := self._upkeep.step(now):
+            self._counters["records_deleted"] += deleted
+            self._late_cases.purge()
         self._look_at_file(now)
         if self._store_trouble.is_over(now):
             log.info("数据库恢复正常 the database can be written again")
@@ -305,12 +314,6 @@ class Agent:
             self._meet(now)
         elif self._device is not None and self._attachment.conversation is not None and self._attachment.is_talking:
             self._next_seq = self._attachment.conversation.start(self._outbox.next_seq(self._device.device), now)
-
-    def _purge(self, now: Instant) -> None:
-        if now.mono_s >= self._purge_s:
-            self._purge_s = now.mono_s + PURGE_EVERY_S
-            self._outbox.purge(now.utc_ms - self._config.retention_days * 86_400_000)
-            self._late_cases.purge()
 
     # --- what the conversation says --------------------------------------------------------------------------
 
@@ -512,6 +515,8 @@ class Agent:
             broker_trouble=self._publisher.trouble,
             store_trouble=self._store_trouble.why,
             databases_set_aside=self._writer.set_aside(),
+            database_bytes=self._upkeep.used_bytes(),
+            database_most_bytes=self._upkeep.most_bytes,
             outbox_to_send=waiting.to_send,
             outbox_sent=waiting.sent,
             oldest_waiting_ms=waiting.oldest_for_ms(now.utc_ms),

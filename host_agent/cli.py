@@ -5,27 +5,26 @@ Chinese first, English beside. Every error is one sentence on standard error and
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 import sys
 import urllib.error
-import urllib.request
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from host_agent import config_file
+from host_agent import cli_data, config_file
 from host_agent.agent import Agent
-from host_agent.api.server import HOST, PORT_FILE, TOKEN_FILE, ApiServer
+from host_agent.api.server import ApiServer
+from host_agent.asking import ask
+from host_agent.cli_options import ConfigOption
 from host_agent.config import load
-from host_agent.doctor import Finding, Grade, check, examine
+from host_agent.doctor import check, examine
+from host_agent.doctor.show import show
 from host_agent.errors import AgentError
 from host_agent.service import linux
 from host_agent.service.notify import Notifier
@@ -47,8 +46,8 @@ config_app = typer.Typer(help="配置 The configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 service_app = typer.Typer(help="系统服务 The agent as a service of the operating system (Linux).", no_args_is_help=True)
 app.add_typer(service_app, name="service")
+cli_data.add_to(app)
 RootOption = Annotated[Path, typer.Option(help="装入另一系统根目录，只放文件 another root: only files are put there")]
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="配置文件 the configuration (TOML)")]
 
 
 @app.callback()
@@ -85,7 +84,7 @@ def status(config: ConfigOption) -> None:
     settings = load(config)
     console = Console()
     try:
-        report = _ask(settings.data_dir)
+        report = ask(settings.data_dir)
     except PermissionError as error:
         raise AgentError(f"无权读取令牌文件 no right to read {error.filename}; run this as the agent's account") from error
     except (OSError, ValueError) as error:
@@ -138,7 +137,8 @@ def init(
 @config_app.command("check")
 def config_check(config: ConfigOption) -> None:
     """检查配置：文件、目录、串口、消息服务器 Check the configuration: the file, directory, port and broker."""
-    _show(check(load(config)))
+    if show(check(load(config))):
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -149,10 +149,11 @@ def doctor(config: ConfigOption) -> None:
     """
     settings = load(config)
     try:
-        report = _ask(settings.data_dir)
+        report = ask(settings.data_dir)
     except (OSError, ValueError):
         report = None
-    _show(examine(settings, report))
+    if show(examine(settings, report)):
+        raise typer.Exit(2)
 
 
 @service_app.command("install")
@@ -182,20 +183,6 @@ def service_status() -> None:
         raise typer.Exit(2)
 
 
-def _show(findings: Iterable[Finding]) -> None:
-    failed = False
-    console = Console()
-    for finding in findings:
-        failed |= finding.grade is Grade.FAIL
-        line = Text(f"{finding.grade.value}  ", _STYLES[finding.grade]) + Text(f"{finding.what}: {finding.text}", "")
-        console.print(line, soft_wrap=True)
-    if failed:
-        raise typer.Exit(2)
-
-
-_STYLES = {Grade.OK: "green", Grade.WARN: "yellow", Grade.FAIL: "bold red"}
-
-
 def _answer(value: str | None, question: str, option: str) -> str:
     """Return what was given, or ask; without anybody to ask, say which option is missing."""
     if value is not None:
@@ -217,16 +204,6 @@ def _host_port(text: str, usual: int) -> tuple[str, int]:
     if not host or (colon and not (port.isdecimal() and 0 < int(port) < 1 << 16)):
         raise AgentError(f"消息服务器地址有误 the broker's address is wrong: {text!r}; 应为 it is HOST 或 or HOST:PORT")
     return host, int(port) if colon else usual
-
-
-def _ask(folder: Path) -> dict[str, Any]:
-    port = (folder / PORT_FILE).read_text(encoding="ascii").strip()
-    token = (folder / TOKEN_FILE).read_text(encoding="ascii").strip()
-    address = f"http://{HOST}:{port}/v1/status"
-    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})  # http, on loopback
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
-        report: dict[str, Any] = json.load(answer)
-        return report
 
 
 def _table(report: dict[str, Any]) -> Table:
@@ -273,8 +250,13 @@ def _broker(report: dict[str, Any]) -> str:
 
 def _database(report: dict[str, Any]) -> str:
     aside = ", ".join(report["databases_set_aside"])
-    past = f"; 曾损坏，旧库已移开，查看后可删除 damaged before, set aside, delete after a look: {aside}" if aside else ""
-    return f"{report['store_trouble'] or '正常 good'}{past}"
+    past = (
+        f"; 曾损坏，旧库已移开，可取回记录 damaged before, set aside, take its records back: agent db repair: {aside}"
+        if aside
+        else ""
+    )
+    size = f"{report['database_bytes'] / 1e6:,.1f} MB"
+    return f"{report['store_trouble'] or '正常 good'}, {size}{past}"
 
 
 def _number(value: int | None) -> str:

@@ -76,7 +76,7 @@ class MqttConfig(_Section):
 
 
 class ApiConfig(_Section):
-    """The local API; always on loopback. `origins` lists the pages that may call it."""
+    """The local API; always on loopback. `origins` lists the pages that may call it, `metrics` turns `/metrics` on."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 17610
     origins: list[Annotated[str, AfterValidator(_origin)]] = []
@@ -88,6 +88,7 @@ class ApiConfig(_Section):
     """The numbers of 非常满意 to 非常不满意 there, when `show_level` is on: each vendor counts in its own way."""
     follow_up_url: Annotated[str, AfterValidator(_follow_up)] | None = None
     """Where the collection serves the citizen's follow-up page, with `{evaluation}` for the evaluation's id."""
+    metrics: bool = False
 
 
 class Config(BaseSettings):
@@ -99,6 +100,7 @@ class Config(BaseSettings):
 
     data_dir: Path
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    max_database_mb: Annotated[int, Field(ge=10, le=100_000)] = 256
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     place: PlaceConfig
     device: DeviceConfig = DeviceConfig()

@@ -20,6 +20,7 @@ _TEMPLATE = """\
 
 data_dir = {data_dir}          # 数据库、令牌等 database and token
 #retention_days = 90       # 已归集记录保留天数 days for which collected records are kept; 1 至 to 3650
+#max_database_mb = 256     # 超过时先删最早的已归集记录 then the oldest collected go first, others never
 #log_level = "info"        # debug, info, warning, error
 
 [place]                    # 本窗口 where this PC stands
@@ -51,6 +52,7 @@ port = {mqtt_port}
 #compatibility_port = 1919  # 按旧评价器方式调用 for callers of older evaluators: ws://localhost:1919
 #compatibility_levels = [5, 4, 3, 2, 1]   # 其中非常满意…非常不满意的编号 its numbers, best level first
 #follow_up_url = "https://hall.example/f/{{evaluation}}"   # 补充评价页面 the citizen's follow-up page
+#metrics = true            # Prometheus 的 /metrics，令牌在 its token is in data_dir/metrics-token
 """
 
 

@@ -42,14 +42,12 @@ from protocol.messages import (
 )
 from protocol.payloads import Case
 from protocol.record import Kind, Record, RecordFlag
-from protocol.signing import context_digest
+from protocol.signing import NO_DIGEST, context_digest
 
 log = logging.getLogger("agent.desk")
 
 T = TypeVar("T")
 
-NO_DIGEST = bytes(16)
-"""In place of a case's digest where there is no case, as in a record of a press that nobody asked for."""
 _REFUSALS = {
     ErrorCode.JOURNAL_FULL: "评价器存储已满，等待归集 the device's journal is full; it waits for the collection",
     ErrorCode.JOURNAL_FAULT: "评价器存储故障，请联系运维 the device's flash fails; call the technician",

@@ -31,6 +31,10 @@ class StatusReport:
     store_trouble: str | None
     databases_set_aside: list[str]
     """Damaged databases in the data directory that nobody has looked at and removed yet, oldest first."""
+    database_bytes: int
+    """How much of the database file is in use."""
+    database_most_bytes: int
+    """From which size on the oldest collected records are deleted; more than that is what has not been collected."""
     outbox_to_send: int
     outbox_sent: int
     oldest_waiting_ms: int | None

@@ -55,6 +55,10 @@ def receipt_is_genuine(key: bytes, device: str, receipt: Receipt) -> bool:
     return hmac.compare_digest(_mac(key, _receipt_bytes(device, receipt)), receipt.mac)
 
 
+NO_DIGEST = bytes(16)
+"""In place of a case's digest where there is no case, as in a record of a press that nobody asked for."""
+
+
 def context_digest(evaluation: bytes, case: Mapping[str, str]) -> bytes:
     """Return the 16-byte digest that binds a case to a record.
 

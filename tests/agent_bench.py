@@ -12,6 +12,8 @@ from typing import TypeVar
 from host_agent.instant import Instant
 from host_agent.link.conversation import Conversation
 from host_agent.link.events import Answered, Event, Identified
+from host_agent.store.database import Writer
+from host_agent.store.upkeep import DELETE_AT_ONCE, WALK_EVERY_S, Upkeep
 from protocol.framing import Frame, FrameDecoder, encode_frame
 from protocol.messages import (
     Capability,
@@ -153,3 +155,16 @@ def only(events: Sequence[Event], kind: type[T]) -> T:
 
 
 Post = Callable[[Callable[[Instant], None]], None]
+
+
+def delete_delivered(writer: Writer, before_ms: int, most_bytes: int = 1 << 40, free_bytes: int = 1 << 40) -> int:
+    """Let the upkeep do all that is due at one moment, as it does in some seconds; return how many records were deleted."""
+    upkeep = Upkeep(writer, 0, most_bytes, lambda: free_bytes)
+    deleted = 0
+    for second in range(int(WALK_EVERY_S)):
+        found = upkeep.step(Instant(float(second), before_ms))
+        assert found <= DELETE_AT_ONCE
+        deleted += found
+        if upkeep.is_idle:
+            return deleted
+    raise AssertionError("it does not come to an end")

@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from host_agent.agent import Agent
 from host_agent.api.app import make_app
 from host_agent.api.compatibility import make_compatible
+from host_agent.api.metrics import TOKEN_FILE as METRICS_TOKEN_FILE
+from host_agent.api.metrics import Metrics
 from host_agent.api.show import Show
 from host_agent.api.stream import Streams
 from host_agent.config import ApiConfig
@@ -31,12 +33,12 @@ HOST = "127.0.0.1"
 MOST_MESSAGE_BYTES = 64 * 1024
 
 
-def read_or_make_token(folder: Path) -> str:
-    """Return the token kept in `folder`, made at the first start and readable by its owner only.
+def read_or_make_token(folder: Path, name: str = TOKEN_FILE) -> str:
+    """Return the token kept in `folder` under a name, made at the first start and readable by its owner only.
 
     A group may be given the right to read it; a token that everybody can read is told of, one that is cut short replaced.
     """
-    path = folder / TOKEN_FILE
+    path = folder / name
     try:
         token = path.read_text(encoding="ascii").strip()
         if len(token) >= LEAST_TOKEN:
@@ -102,6 +104,10 @@ class ApiServer:
         self.port = _port(self._sockets[0])
         try:
             token = read_or_make_token(folder)
+            streams = Streams(agent, Show(agent, settings))
+            app: ASGIApp = make_app(agent, token, settings, streams)
+            if settings.metrics:
+                app = Metrics(app, agent, read_or_make_token(folder, METRICS_TOKEN_FILE))
             (folder / PORT_FILE).write_text(str(self.port), encoding="ascii")
             if settings.compatibility_port is not None:
                 self._sockets.append(_listen(settings.compatibility_port, "api.compatibility_port"))
@@ -111,8 +117,6 @@ class ApiServer:
         except (OSError, UnicodeDecodeError) as error:
             self._close()
             raise AgentError(f"数据目录不可写 {folder}: {error} the token cannot be kept; check the folder") from error
-        streams = Streams(agent, Show(agent, settings))
-        app = make_app(agent, token, settings, streams)
         config = uvicorn.Config(
             app
             if self.compatibility_port is None

@@ -13,8 +13,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from host_agent.doctor.finding import Finding, Grade
-from host_agent.store.damage import is_damage, set_aside_files
+from host_agent.store.damage import content_checked, is_damage, set_aside_files
 from host_agent.store.database import FILE_NAME, LOCK_FILE
+from host_agent.store.reader import reading
 from host_agent.store.schema import RECEIPTED
 
 DATABASE = "数据库 database"
@@ -79,7 +80,10 @@ def database(path: Path) -> Iterator[Finding]:
     if aside:
         names = ", ".join(aside)
         yield Finding(
-            DATABASE, Grade.WARN, f"曾损坏，旧库已移开，查看后可删除 damaged before, set aside, delete after a look: {names}"
+            DATABASE,
+            Grade.WARN,
+            f"曾损坏，旧库已移开：停止代理程序后用 agent db repair 取回其中的记录 damaged before and set aside; "
+            f"stop the agent and take its records back: agent db repair: {names}",
         )
 
 
@@ -101,15 +105,13 @@ def _content(file: Path) -> Finding:
 
 
 def _read(file: Path) -> tuple[int, int, str]:
-    connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)
-    try:
+    with reading(file) as connection:
         found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if found != "ok":
             return 0, 0, found
         row = connection.execute("SELECT count(*), min(received_ms) FROM records WHERE state < ?", (RECEIPTED,)).fetchone()
-        return int(row[0]), int(row[1] or 0), found
-    finally:
-        connection.close()
+        with content_checked():
+            return int(row[0]), int(row[1] or 0), found
 
 
 def _unreadable(file: Path, error: Exception) -> Finding:
@@ -144,11 +146,8 @@ def _newest_ms(file: Path) -> int:
     if not file.exists():
         return 0
     try:
-        connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)
-        try:
+        with reading(file) as connection:
             return int(connection.execute("SELECT max(received_ms) FROM records").fetchone()[0] or 0)
-        finally:
-            connection.close()
     except (sqlite3.Error, ValueError, TypeError):
         return 0  # what is wrong with the database is a finding of its own
 

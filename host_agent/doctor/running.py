@@ -64,3 +64,11 @@ def delivery(report: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(what, Grade.OK, f"已连接 connected，待回执 {waiting} 条 waiting for receipts")
     if report["store_trouble"]:
         yield Finding("数据库 database", Grade.FAIL, report["store_trouble"])
+    if report["database_bytes"] > report["database_most_bytes"] and report["outbox_to_send"] + report["outbox_sent"]:
+        yield Finding(
+            "数据库 database",
+            Grade.WARN,
+            f"{report['database_bytes'] / 1e6:,.0f} MB 超过 is more than max_database_mb = "
+            f"{report['database_most_bytes'] / 1e6:,.0f}，未归集的记录仍全部保留，请恢复归集 what is not collected is kept all the "
+            "same: see that the collection works",
+        )

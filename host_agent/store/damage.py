@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 
 log = logging.getLogger("agent.store")
 
-_BESIDE = ("", "-wal", "-shm")
+BESIDE = ("", "-wal", "-shm")
 _DAMAGE = (
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_CORRUPT,
@@ -34,6 +35,10 @@ _NOT_OUR_SCHEMA = re.compile(
 FAILURES = (sqlite3.Error, UnicodeDecodeError)
 """What a statement may raise: Python's module cannot even tell an error that names a damaged word."""
 _MARK = ".condemned"
+REPAIRED = ".repaired"
+"""A database with this name is complete and shall take the place of the one that is in use (see `salvage`)."""
+SALVAGED = ".salvaged-"
+"""What has been rescued from: no longer told as damaged, and not rescued from again."""
 
 
 def is_damage(error: BaseException) -> bool:
@@ -70,7 +75,15 @@ def content_checked() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, LookupError) as error:
-        raise damaged(f"a row holds what was never written: {error}") from error
+        # not the error's own words: they quote the row, and this goes into the log
+        raise damaged(f"a row holds what was never written ({type(error).__name__})") from error
+
+
+def must_not_be_empty(path: Path) -> None:
+    """Raise damage where a file is empty and its log is not: SQLite would throw the log away when it opens them."""
+    log_file = path.with_name(path.name + "-wal")
+    if path.exists() and not path.stat().st_size and log_file.exists() and log_file.stat().st_size:
+        raise damaged("the file is empty, and its log is not")
 
 
 def condemn(path: Path) -> None:
@@ -93,7 +106,7 @@ def set_aside(path: Path, why: str) -> None:
     while path.with_name(aside).exists():
         number += 1
         aside = f"{path.name}.damaged-{stamp}-{number}"
-    for end in _BESIDE:
+    for end in BESIDE:
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + end).rename(path.with_name(aside + end))
     path.with_name(path.name + _MARK).unlink(missing_ok=True)
@@ -104,7 +117,18 @@ def set_aside(path: Path, why: str) -> None:
     )
 
 
+def finish_repair(path: Path) -> bool:
+    """Put a repaired database in place if there is one; may be cut off anywhere and be done again. Tell whether there was one."""
+    repaired = path.with_name(path.name + REPAIRED)
+    if not repaired.exists():
+        return False
+    for end in (*BESIDE[1:], _MARK):  # the old one's log would be read into the new one
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    os.replace(repaired, path)
+    return True
+
+
 def set_aside_files(path: Path) -> list[str]:
     """Return the names of databases that were moved aside, oldest first."""
     found = path.parent.glob(f"{path.name}.damaged-*")
-    return sorted(file.name for file in found if not file.name.endswith(_BESIDE[1:]))
+    return sorted(file.name for file in found if not file.name.endswith(BESIDE[1:]))

@@ -26,8 +26,10 @@ from host_agent.store.damage import (
     condemn,
     content_checked,
     damaged,
+    finish_repair,
     is_condemned,
     is_damage,
+    must_not_be_empty,
     set_aside,
     set_aside_files,
 )
@@ -36,6 +38,7 @@ from host_agent.store.schema import migrations
 FILE_NAME = "agent.db"
 LOCK_FILE = "agent.db.lock"
 INSTALLATION_FILE = "installation"
+MOST_LOG_BYTES = 4 << 20
 _INSTALLATION = re.compile(r"[0-9a-f]{32}")
 _GONE = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 """Failures that a connection may never recover from, though a new one would: the disk went away and came back."""
@@ -139,6 +142,7 @@ def client_id(folder: Path, window: str, *, keep: bool = True) -> str:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    finish_repair(path)
     if is_condemned(path):
         set_aside(path, "it failed while the agent was running")
     try:
@@ -152,10 +156,13 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    must_not_be_empty(path)
     connection = sqlite3.connect(path, isolation_level=None, timeout=10.0)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # a reader that stays long (an export) has the log grow; after it the log is cut back to this
+        connection.execute(f"PRAGMA journal_size_limit = {MOST_LOG_BYTES}")
         found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if found != "ok":
             raise damaged(found)

@@ -1,8 +1,9 @@
 """Records from the moment they are durable until the collector's receipt covers them.
 
 A PUBACK moves a record from *to send* to *sent* and no further; what stays without a receipt is sent again. Receipted records
-are kept for a while and then purged, undelivered ones never. The one exception: a record whose number another record has, which
-the collector has stored, is sent SENDS_OF_DISPUTED times, to be kept there as evidence, and then waits for nothing more.
+are kept for a while and then deleted (see `upkeep`), undelivered ones never. The one exception: a record whose number another
+record has, which the collector has stored, is sent SENDS_OF_DISPUTED times, to be kept there as evidence, and then waits for
+nothing more.
 """
 
 from __future__ import annotations
@@ -283,19 +284,6 @@ class Outbox:
                 counts[state] = count
                 oldest.append(int(since))
         return Waiting(counts.get(TO_SEND, 0), counts.get(SENT, 0), min(oldest, default=None))
-
-    def purge(self, before_ms: int) -> int:
-        """Delete receipted records older than that, and ended evaluations that no record refers to; return how many records."""
-        with self._writer.transaction() as connection:
-            count = connection.execute(
-                "DELETE FROM records WHERE state >= ? AND received_ms < ?", (RECEIPTED, before_ms)
-            ).rowcount
-            connection.execute(
-                "DELETE FROM evaluations WHERE state NOT IN ('opening', 'opened') AND created_ms < ?"
-                " AND NOT EXISTS (SELECT 1 FROM records WHERE records.evaluation = evaluations.id)",
-                (before_ms,),
-            )
-        return count
 
 
 def _stretches(ids: Sequence[int]) -> list[tuple[int, int]]:

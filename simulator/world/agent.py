@@ -28,6 +28,7 @@ from simulator.world.scheduler import Scheduler, WallClock
 from simulator.world.trace import Trace
 
 PAGE_BYTES = 4096
+ROOM_BYTES = 1 << 40
 
 
 @cache
@@ -71,6 +72,7 @@ class WorldAgent:
             ports=line,
             connect=broker.connect,
             posted=self._plan_now,
+            free_bytes=lambda _folder: ROOM_BYTES,  # not what this machine happens to have
         )
         self._statements: MortalConnection | None = None
         self._life = 0

@@ -124,7 +124,7 @@ def database_is_damaged(pc: Place) -> None:
     (pc.data / FILE_NAME).write_bytes(content)
 
 
-@broken("数据库", Grade.WARN, "delete after a look: agent.db.damaged-20261123T000000Z")
+@broken("数据库", Grade.WARN, "take its records back: agent db repair: agent.db.damaged-20261123T000000Z")
 def database_was_damaged_before(pc: Place) -> None:
     pc.data.mkdir()
     (pc.data / "agent.db.damaged-20261123T000000Z").touch()
@@ -345,6 +345,8 @@ REPORT: dict[str, Any] = {
     "firmware": "1",
     "conditions": [],
     "journal_free": 1000,
+    "database_bytes": 49152,
+    "database_most_bytes": 256_000_000,
     "broker_connected": True,
     "broker_trouble": None,
     "store_trouble": None,
@@ -359,6 +361,7 @@ REPORT: dict[str, Any] = {
     [
         ({"conditions": ["key_stuck"]}, Grade.WARN, "key_stuck; call the technician"),
         ({"journal_free": 3}, Grade.WARN, "room for few records"),
+        ({"database_bytes": 300_000_000, "outbox_to_send": 1}, Grade.WARN, "is more than max_database_mb = 256"),
         ({"outbox_sent": 4, "oldest_waiting_ms": running.RECEIPT_WITHIN_MS + 1}, Grade.FAIL, "does the collector run"),
         ({"broker_trouble": "thrown off"}, Grade.WARN, "thrown off"),
         ({"store_trouble": "disk full"}, Grade.FAIL, "disk full"),

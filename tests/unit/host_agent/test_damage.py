@@ -24,7 +24,7 @@ from host_agent.uplink.mqtt import Broker
 from host_agent.uplink.publisher import Publisher
 from protocol.messages import Receipt
 from protocol.signing import sign_receipt
-from tests.agent_bench import DEVICE, at, hello_answer
+from tests.agent_bench import DEVICE, at, delete_delivered, hello_answer
 from tests.chains import CASE, EVALUATION, WINDOW, PaperDevice
 from tests.unit.host_agent.test_agent import CONFIG
 from tests.unit.host_agent.test_publisher import PaperLink
@@ -82,9 +82,9 @@ def work(folder: Path, receipt: Receipt) -> None:
         outbox.receipt(DEVICE, receipt)
         outbox.send_again(10)
         publisher.step(at(4000))
-        outbox.purge(3)
         late.recent(5)
         late.purge()
+        delete_delivered(writer, 3)
         more = PaperDevice(next_seq=40, prev_mac=bytes(range(16))).write_many(3)
         with writer.transaction() as connection:
             outbox.accept(connection, DEVICE, [(one, one.pack()) for one in more], 3)

@@ -12,16 +12,14 @@ import pytest
 from sqlite_utils import Database
 
 from host_agent.errors import StoreError
-from host_agent.evaluations import Evaluation
 from host_agent.store.database import FILE_NAME, Writer
-from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.outbox import SENDS_OF_DISPUTED, Outbox, Waiting
 from host_agent.store.schema import migrations
 from protocol.messages import Receipt
-from protocol.record import SEQ_SPAN, Kind, Record, RecordFlag, parse_record
+from protocol.record import SEQ_SPAN, Record, RecordFlag, parse_record
 from protocol.signing import sign_receipt
-from tests.agent_bench import DEVICE, hello_answer
-from tests.chains import CASE, EVALUATION, PaperDevice
+from tests.agent_bench import DEVICE, delete_delivered, hello_answer
+from tests.chains import PaperDevice
 
 
 @pytest.fixture
@@ -162,7 +160,7 @@ def test_two_records_with_one_number_are_both_kept_and_each_waits_for_its_own_re
         outbox.send_again(turn)
     assert outbox.waiting() == Waiting(0, 0, None)
     assert writer.connection.execute("SELECT count(*) FROM records").fetchone() == (6,)
-    assert outbox.purge(2000) == 6
+    assert delete_delivered(writer, 2000) == 6
 
 
 def test_a_number_without_a_receipted_twin_is_sent_for_ever(writer: Writer, outbox: Outbox) -> None:
@@ -240,37 +238,6 @@ def test_a_receipt_speaks_for_its_own_journal_only(writer: Writer, outbox: Outbo
     kept = outbox.last_receipt(DEVICE)
     assert kept is not None
     assert kept.next_seq == SEQ_SPAN + 4
-
-
-def test_a_purge_keeps_what_was_not_delivered_and_never_gives_a_number_twice(writer: Writer, outbox: Outbox) -> None:
-    device = PaperDevice()
-    written = device.write_many(4)
-    accept(writer, written[:3])
-    last_id = outbox.to_send(0, 10)[-1].id
-    outbox.mark_sent([last_id], 1)
-    assert outbox.purge(10_000) == 0
-    outbox.receipt(DEVICE, receipt_for(device, written[1]))
-    assert outbox.purge(1000) == 0
-    assert outbox.purge(1001) == 2
-    outbox.receipt(DEVICE, receipt_for(device, written[2]))
-    assert outbox.purge(1001) == 1
-    # an empty table again: a publisher that has come to the last id must still see the next record
-    accept(writer, written[3:])
-    assert [row.raw for row in outbox.to_send(last_id, 10)] == [written[3].pack()]
-
-
-def test_old_evaluations_go_with_their_records(writer: Writer, outbox: Outbox) -> None:
-    store = EvaluationStore(writer)
-    open_one = Evaluation(id="1" * 32, case=CASE, timeout_ms=1, created_ms=1)
-    rated = Evaluation(id=EVALUATION.hex(), case=CASE, timeout_ms=1, created_ms=1).after_record(Kind.RATING, 2)
-    failed = Evaluation(id="3" * 32, case=CASE, timeout_ms=1, created_ms=1).failed("no_answer", 2)
-    for evaluation in (open_one, rated, failed):
-        store.add(evaluation)
-    accept(writer, [PaperDevice().write(evaluation=EVALUATION, case=CASE)])
-    outbox.purge(5000)
-    assert store.get(open_one.id) == open_one
-    assert store.get(rated.id) == rated
-    assert store.get(failed.id) is None
 
 
 def test_a_device_whose_numbers_went_back_is_read_from_the_start(writer: Writer, outbox: Outbox) -> None:
