@@ -1,6 +1,7 @@
 """The commands of `agent` about its data: `export`, `support-bundle`, `db check` and `db repair`.
 
-Each is a few lines over a module of its own; they work beside a running agent and without one.
+Each is a few lines over a module of its own; they work beside a running agent and without one. Those modules are imported by the
+command that needs them: an agent that runs for years holds neither a writer of workbooks nor the doctor in its memory.
 """
 
 from __future__ import annotations
@@ -21,20 +22,15 @@ import typer
 
 from host_agent.cli_options import ConfigOption
 from host_agent.config import load
-from host_agent.doctor.place import is_running
-from host_agent.doctor.show import show
 from host_agent.errors import AgentError
 from host_agent.export import rows
-from host_agent.export.formats import FORMATS, Write, write_csv
-from host_agent.store import salvage, soundness
 from host_agent.store.database import FILE_NAME
 from host_agent.store.reader import reading
-from host_agent.support import write_bundle
 
 db_app = typer.Typer(help="数据库 The database.", no_args_is_help=True)
 _DAY = ["%Y-%m-%d"]
 Kind = StrEnum("Kind", {name.upper(): name for name in (*rows.KINDS, rows.DAMAGED)})  # type: ignore[misc]  # Typer wants an Enum, and mypy to read its names
-Format = StrEnum("Format", {name.upper(): name for name in FORMATS})  # type: ignore[misc]  # as above
+Format = StrEnum("Format", {name.upper(): name for name in ("csv", "json", "jsonl", "xlsx")})  # type: ignore[misc]  # as above
 
 
 class What(StrEnum):
@@ -74,6 +70,8 @@ def export(
 
     代理程序运行与否都可以 Works beside a running agent and without one.
     """
+    from host_agent.export.formats import FORMATS, Write, write_csv
+
     suffix = output.suffix.lower().removeprefix(".") if output is not None else ""
     name = form.value if form is not None else suffix if suffix in FORMATS else "csv"
     if bom and name != "csv":
@@ -112,6 +110,8 @@ def support_bundle(
     不含口令、密钥、评价记录、等级、办件编号、工号 Holds no password, key, record, level, case or staff number.
     配置、数据库、代理程序有故障时也可以 Works also when configuration, database or agent is broken.
     """
+    from host_agent.support import write_bundle
+
     path = output or Path(f"haochaping-support-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip")
     with _output(path, overwrite=False) as out:
         failed = write_bundle(config, out)
@@ -126,6 +126,10 @@ def db_check(config: ConfigOption) -> None:
 
     代理程序运行与否都可以 Works beside a running agent. 退出码 exit code: 0 正常 good, 2 有错误 something is wrong.
     """
+    from host_agent.doctor.place import is_running
+    from host_agent.doctor.show import show
+    from host_agent.store import soundness
+
     folder = load(config).data_dir
     if show(soundness.check(folder / FILE_NAME, time.time_ns() // 1_000_000, is_running=is_running(folder))):
         raise typer.Exit(2)
@@ -140,6 +144,8 @@ def db_repair(
 
     须先停止代理程序；不删除任何文件 The agent must be stopped; nothing is deleted.
     """
+    from host_agent.store import salvage
+
     done = salvage.repair(load(config).data_dir, dry_run=dry_run)
     if not done.has_work:
         typer.echo("数据库完好，没有移开的旧库，无需修复 whole, and none was set aside: nothing to repair")

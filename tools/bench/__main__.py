@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tools.bench import codec, drain, flash, ingest, latency, on_board, rest, worlds
+from tools.bench import codec, drain, flash, ingest, installed, latency, on_board, rest, worlds
 from tools.bench.stage import NotHere
 from tools.bench.table import Effort, Row, Rows, Skipped, save, show
 
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Rows] = {
     "press": on_board.press_rows,
     "flash": flash.flash_rows,
     "rest": rest.rest_rows,
+    "installed": installed.installed_rows,
     "world": worlds.world_rows,
 }
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from protocol.errors import FrameError
 from protocol.framing import FrameDecoder, encode_frame
 from protocol.messages import (
+    Ack,
     Condition,
     Done,
     Hello,
@@ -61,6 +62,7 @@ class PtyDevice:
         self.started = threading.Event()
         self._covered = threading.Condition()
         self._covered_at_s = 0.0
+        self._acked_seq = 1
         self._thread = threading.Thread(target=self._listen, args=(answers,), name="pty device", daemon=True)
         self._thread.start()
 
@@ -70,6 +72,12 @@ class PtyDevice:
             if not self._covered.wait_for(lambda: self._receipt_seq == self._paper.next_seq, timeout=30):
                 raise TimeoutError(f"receipt up to {self._receipt_seq}, written up to {self._paper.next_seq}")
             return self._covered_at_s
+
+    def await_ack(self) -> None:
+        """Wait until the agent has made durable all that was sent."""
+        with self._covered:
+            if not self._covered.wait_for(lambda: self._acked_seq == self._paper.next_seq, timeout=30):
+                raise TimeoutError(f"ack up to {self._acked_seq}, written up to {self._paper.next_seq}")
 
     def frames(self, count: int) -> Iterator[bytes]:
         """Write so many records, one at a time, and yield their frames as they go over the line."""
@@ -112,6 +120,10 @@ class PtyDevice:
             answer = self._status()
         elif isinstance(message, Start):
             answer = Done()
+        elif isinstance(message, Ack):
+            with self._covered:
+                self._acked_seq = message.next_seq
+                self._covered.notify_all()
         elif isinstance(message, Receipt):
             with self._covered:
                 self._receipt_seq, self._covered_at_s = message.next_seq, time.monotonic()
