@@ -176,7 +176,8 @@ def test(arguments: list[str]) -> int:
         ("生成文件 generated files", [python, "-m", "protocol.generate", "--check"]),
         ("命令手册 command reference", [python, "-m", "tools.cli_reference", "--check"]),
         ("接口文档 API document", [python, "-m", "tools.api_document", "--check"]),
-        ("测试 tests", [python, "-m", "pytest", *arguments]),
+        # side by side, a file at a time: many tests wait for what they have broken to come back
+        ("测试 tests", [python, "-m", "pytest", *(arguments or ["-n", "2", "--dist", "loadfile"])]),
     ]
     results: list[tuple[str, int, float]] = []
     for name, command in checks:
