@@ -21,11 +21,13 @@ MOST_CHANGES = 20
 """Changes of mind that are followed back; a device takes no more within its three seconds."""
 
 
-def stored(connection: sa.Connection, device: str, seq: int) -> tuple[bytes, str, str] | None:
-    """Return MAC, window and case that are stored for a record."""
-    query = sa.select(_L.mac, _L.area, _L.hall, _L.window, _L.case_json).where(_L.device == device, _L.seq == seq)
+def stored(connection: sa.Connection, window: Window, device: str, seq: int) -> tuple[bytes, str] | None:
+    """Return MAC and case that a window has named for a record."""
+    query = sa.select(_L.mac, _L.case_json).where(
+        _L.device == device, _L.seq == seq, _L.area == window.area, _L.hall == window.hall, _L.window == window.window
+    )
     row = connection.execute(query).one_or_none()
-    return None if row is None else (bytes(row[0]), "/".join(row[1:4]), row[4])
+    return None if row is None else (bytes(row[0]), row[1])
 
 
 def insert(connection: sa.Connection, window: Window, said: LateCase, now_ms: int) -> None:

@@ -109,16 +109,16 @@ late_cases: Final = sa.Table(
     sa.Column("device", sa.String(16), primary_key=True),
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("mac", sa.LargeBinary(16), nullable=False),
-    sa.Column("area", sa.String(6), nullable=False),
-    sa.Column("hall", sa.String(32), nullable=False),
-    sa.Column("window", sa.String(32), nullable=False),
+    sa.Column("area", sa.String(6), primary_key=True),
+    sa.Column("hall", sa.String(32), primary_key=True),
+    sa.Column("window", sa.String(32), primary_key=True),
     sa.Column("case_json", sa.Text, nullable=False),
     sa.Column("staff", sa.String(16)),
     sa.Column("named_ms", sa.BigInteger, nullable=False),
     sa.Column("received_ms", sa.BigInteger, nullable=False),
 )
 """Cases named after their rating, as the window said; it may come before the record itself. Unsigned: it goes only to a rating that
-is bound to no case, came through the same window and has this MAC, and the first one that came counts."""
+is bound to no case, came through the same window and has this MAC; of several from one window the first that came counts."""
 
 windows: Final = sa.Table(
     "windows",

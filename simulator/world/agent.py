@@ -20,6 +20,8 @@ from host_agent.errors import DamagedError
 from host_agent.instant import Instant
 from host_agent.store.database import FILE_NAME, Writer
 from host_agent.surroundings import Surroundings
+from protocol.errors import PayloadError
+from protocol.payloads import Case
 from protocol.topics import Window
 from simulator.world.broker import Broker
 from simulator.world.line import NAMES, Line
@@ -83,6 +85,8 @@ class WorldAgent:
         self.crashes: list[str] = []
         """Ends that nobody caused, but for a damaged database."""
         self.is_damaged = False
+        self.has_lost_data = False
+        """Whether anybody has deleted, damaged or set back its database."""
         """Somebody has written nonsense into the database: that may end the process, and be found later."""
         self.died: Callable[[], None] = lambda: None
         """Called when the process has died by itself."""
@@ -150,6 +154,7 @@ class WorldAgent:
         """Kill the process and delete everything it has stored."""
         self.kill()
         self._trace.note(self.who, "the disk is lost")
+        self.has_lost_data = True
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def damage_disk(self, random: Random) -> None:
@@ -172,7 +177,7 @@ class WorldAgent:
             self.who, f"the disk is damaged at {at} of {len(content)}, {('cut', 'a page of zeros', 'nonsense')[how]}"
         )
         self.file.write_bytes(content)
-        self.is_damaged = True
+        self.is_damaged = self.has_lost_data = True
 
     def set_disk_back(self) -> None:
         """Kill the process, restore its database from the backup made the last time, and back it up for the next."""
@@ -182,6 +187,7 @@ class WorldAgent:
         now = self.file.read_bytes()
         if self._backup is not None:
             self._trace.note(self.who, "the disk is set back to an earlier image")
+            self.has_lost_data = True
             self.file.write_bytes(self._backup)
         self._backup = now
 
@@ -189,6 +195,18 @@ class WorldAgent:
         """Ask the agent for something, as a business system does, and do not wait."""
         if self.agent is not None:
             self.agent.call(what)
+
+    def late_cases(self) -> list[tuple[str, int, str, int]]:
+        """Return device, number, case number and state of every late case; nothing where damage has not been met yet."""
+        if self.agent is None:
+            return []
+        try:
+            rows = self.agent._writer.connection.execute("SELECT device, seq, case_json, state FROM late_cases").fetchall()
+            return [(device, seq, Case.from_json(case.encode()).case_no, state) for device, seq, case, state in rows]
+        except (sqlite3.Error, PayloadError):
+            if self.is_damaged:
+                return []
+            raise
 
     def mend(self) -> None:
         """Put everything right."""

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from host_agent.desk import Desk
+from host_agent.instant import Instant
+from host_agent.store.late_cases import WAITING
 from protocol.messages import Language
 from protocol.payloads import Case
 from protocol.signing import derive_device_key
@@ -36,6 +39,8 @@ DEVICES_MOST = 3
 """Devices that one window gets to see, its own included."""
 EVALUATION_MS = (3_000, 20_000)
 """How long a citizen is waited for: so long, or so long."""
+NAMES_AFTER, NAMES_WITHIN_S, NAMED_AT_ONCE = 4, 30.0, 3
+"""After each press of so many, so long after it at most, the cases of the latest so many ratings are named."""
 SETTLE_MOST_S = 3 * 3600.0
 SETTLE_STEP_S = 2.0
 
@@ -63,6 +68,8 @@ class WindowPost:
         )
         self.agent.died = hall.after_a_while(self.agent.start, 5.0)
         self.drawer: list[WorldDevice] = []
+        self.named: set[tuple[str, int]] = set()
+        """Device and number of the ratings whose case the clerk here has named afterwards, and was told that it is taken."""
         self._devices = 0
         self.device = self._new_device()
         self._connect()
@@ -117,6 +124,16 @@ class WindowPost:
         hall.devices.append(device)
         return device
 
+    def name_cases(self) -> None:
+        """Have the clerk name the cases of the latest ratings that nobody was asked for."""
+        self.agent.call(self._name)
+
+    def _name(self, desk: Desk, now: Instant) -> None:
+        for rating in desk.free_ratings(NAMED_AT_ONCE):
+            if rating.case is None:
+                desk.name_case(rating.device, rating.seq, Case(case_no=oracle.late_case(rating.device, rating.seq)), now)
+                self.named.add((rating.device, rating.seq))
+
     @property
     def is_settled(self) -> bool:
         """True when nothing is on its way any more at this window."""
@@ -127,6 +144,7 @@ class WindowPost:
             and agent is not None
             and agent._attachment.is_talking
             and not agent._desk._unfinished
+            and not any(state == WAITING for *_, state in self.agent.late_cases())
             and not self.broker.upward
             and not self.broker.on_the_way
         )
@@ -223,6 +241,8 @@ class Hall:
         if happening.what == PRESSES:
             self.presses += 1
             post.device.press(random.randrange(5), post.window.window)
+            if random.randrange(NAMES_AFTER) == 0:
+                self.scheduler.after(random.random() * NAMES_WITHIN_S, post.name_cases)
         elif happening.what == OPENS:
             self._cases += 1
             case = Case(case_no=f"BJ-{post.window.window}-{self._cases}")
@@ -278,6 +298,8 @@ class Hall:
         found = oracle.judge_devices(self.devices, self.collector)
         found.wrong += oracle.judge_agents([post.agent for post in self.posts], self.collector)
         found.wrong += self._judge_windows()
+        for post in self.posts:
+            found.wrong += oracle.judge_late_cases(post.window.window, post.agent, post.named, self.collector)
         found.wrong += [f"window {window} has not come to rest in {self._settle_s:.0f} s" for window in self._restless]
         return found
 

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from collector.ingest.core import Message
 from collector.store.ratings import level_counts
 from host_agent.evaluations import EvaluationState
+from host_agent.store.late_cases import KEPT, REFUSED
 from protocol.levels import Level
 from protocol.payloads import Case
 from protocol.record import Kind
@@ -129,6 +130,34 @@ def _evaluations(agent: WorldAgent) -> list[tuple[str, str]]:
         if agent.is_damaged:
             return []
         raise
+
+
+def late_case(device: str, seq: int) -> str:
+    """Return the number of the case that clerks of this world name for a rating afterwards."""
+    return f"late-{device}-{seq}"
+
+
+def judge_late_cases(window: str, agent: WorldAgent, named: set[tuple[str, int]], collector: WorldCollector) -> list[str]:
+    """Compare the cases that a clerk has named afterwards with those that the collection has from this window.
+
+    Until it is collected a late case is nowhere but on the PC's disk, so one that was lost with that disk is no fault.
+    """
+    assert collector.database is not None, "settle comes first"  # noqa: S101  # a programming error, not input
+    query = sa.text('SELECT device, seq, case_json FROM late_cases WHERE "window" = :window')
+    with collector.database.reader.connect() as connection:
+        rows = connection.execute(query, {"window": window}).all()
+    collected = {(device, seq): Case.from_json(case.encode()).case_no for device, seq, case in rows}
+    wrong = [f"window {window}: {at} is with case {case}" for at, case in collected.items() if case != late_case(*at)]
+    for device, seq, _, state in agent.late_cases():
+        if state == KEPT and (device, seq) not in collected:
+            wrong.append(f"window {window}: the late case of {device}/{seq} is said to be collected and is not")
+        elif state == REFUSED:
+            wrong.append(f"window {window}: the late case of {device}/{seq} was refused")
+    if not agent.has_lost_data:
+        wrong += [
+            f"window {window}: the late case of {at} was taken and is not collected" for at in sorted(named - collected.keys())
+        ]
+    return wrong
 
 
 def judge_windows(connection: sa.Connection, posts: Iterable[tuple[str, str]]) -> list[str]:

@@ -20,9 +20,12 @@ from firmware.evaluator.session import NOBODY, Session
 from host_agent import evaluations
 from host_agent.agent import Agent
 from host_agent.desk import Desk
+from host_agent.instant import Instant
 from host_agent.store import outbox
 from host_agent.store.schema import RECEIPTED
 from host_agent.uplink import publisher
+from host_agent.uplink.late_cases import LateCases
+from protocol.payloads import LateCase
 from protocol.record import Kind
 from simulator.world import hall
 
@@ -233,6 +236,24 @@ def _a_later_copy_replaces_the_case(patch: Patch) -> None:
     patch.setattr(intake, "_knows_more", lambda now, _before: now is not None)
 
 
+def _a_late_case_is_sent_once(patch: Patch) -> None:
+    patch.setattr(LateCases, "connected", lambda _self: None)
+
+
+def _a_late_case_that_was_sent_is_done_with(patch: Patch) -> None:
+    step = LateCases.step
+
+    def sent(self: LateCases, publish: Callable[[bytes], object], now: Instant) -> None:
+        def publish_and_forget(payload: bytes) -> None:
+            publish(payload)
+            word = LateCase.from_json(payload)
+            self._store.answered(word.device, word.seq, is_kept=True)
+
+        step(self, publish_and_forget, now)
+
+    patch.setattr(LateCases, "step", sent)
+
+
 BUGS = [
     Bug("I1", _thanks_before_the_record_is_durable, frozenset({"power cut in flash"})),
     Bug("I2", _the_agents_word_releases, frozenset({"agent's disk lost", "broker forgets"})),
@@ -256,6 +277,8 @@ BUGS = [
     Bug("I8", _ends_are_not_announced, frozenset()),
     Bug("I9", _a_full_journal_overwrites, frozenset({"collector stopped", "agent's disk lost"}), _small_journal),
     Bug("I9", _refuses_although_there_is_room, frozenset()),
+    Bug("late cases", _a_late_case_is_sent_once, frozenset({"broker forgets"})),
+    Bug("late cases", _a_late_case_that_was_sent_is_done_with, frozenset({"broker forgets"})),
     Bug("windows", _the_state_is_said_once, frozenset({"broker forgets"})),
 ]
 """What must be found. The first word is the invariant of the architecture, or what else was promised."""

@@ -131,6 +131,9 @@ def test_another_window_or_another_record_of_that_number_has_no_part_in_it(bench
     bench.take(bench.record(first), bench.record(second))
     bench.take(named(first, window=elsewhere), named(second, mac=bytes(16)))
     assert bench.cases() == {1: None, 2: None}
+    bench.take(named(first))  # its own window may still say so
+    assert bench.cases() == {1: "L-1", 2: None}
+    assert bench.evidence() == []
 
 
 def test_a_hall_without_a_key_and_what_is_no_late_case_are_evidence(bench: Bench) -> None:
