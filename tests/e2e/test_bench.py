@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_every_row_is_measured(tmp_path: Path) -> None:
         )
         for group, names in groups.items()
     }
-    rows = {}
+    rows: dict[str, Any] = {}
     try:
         for group, process in running.items():
             _, said = process.communicate(timeout=280)

@@ -70,7 +70,7 @@ def _rate(device: PtyDevice, count: int) -> None:
 
 def _written(agent: psutil.Process, device: PtyDevice, folder: Path, count: int, settle_s: float) -> Row | Skipped:
     """Measure what a rating costs the disk from frame to PUBACK, beside one SQLite commit of its 128 bytes."""
-    if sys.platform != "linux":
+    if not Path("/proc/self/io").exists():
         return Skipped("written", "only Linux says what a process has written")
     before = _disk_bytes(agent.pid)
     _rate(device, count)
