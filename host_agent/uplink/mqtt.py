@@ -55,6 +55,8 @@ class Broker:
     username: str | None = None
     password: str | None = None
     tls: ssl.SSLContext | None = None
+    websocket_path: str | None = None
+    """Where the broker takes MQTT over WebSocket; None for plain TCP or TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ Connect = Callable[[Broker, str, int, str, str, Callable[[str], bytes], Listener
 
 def _send_at_once(_client: Client, _userdata: object, opened: Any) -> None:
     """Have no small packet wait for the broker's delayed ack of the one before it: that costs each record 40 ms."""
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # paho's wrapper around the socket of a WebSocket hides this call
+    getattr(opened, "_socket", opened).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def new_client(broker: Broker, client_id: str) -> Client:
@@ -100,7 +103,10 @@ def new_client(broker: Broker, client_id: str) -> Client:
         client_id=client_id,
         protocol=MQTTv5 if five else MQTTv311,
         clean_session=None if five else False,
+        transport="tcp" if broker.websocket_path is None else "websockets",
     )
+    if broker.websocket_path is not None:
+        client.ws_set_options(path=broker.websocket_path)
     if broker.username is not None:
         client.username_pw_set(broker.username, broker.password)
     if broker.tls is not None:
@@ -114,6 +120,16 @@ def refused_login(reason: ReasonCode) -> str:
         "消息服务器拒绝连接，请检查用户名和密码 the broker refuses the connection:"
         f" {reason}; check mqtt.username and mqtt.password_file"
     )
+
+
+def _unreachable(broker: Broker) -> str:
+    place = f"{broker.host}:{broker.port}"
+    if broker.websocket_path is not None:
+        return (
+            f"{place} 在 {broker.websocket_path} 不接受 WebSocket，请检查 mqtt.port 和 mqtt.websocket_path "
+            "takes no WebSocket there: check mqtt.port and mqtt.websocket_path"
+        )
+    return f"无法连接消息服务器 {place} the broker cannot be reached; check address and network"
 
 
 def refused_subscription(topic: str) -> str:
@@ -210,10 +226,7 @@ class MqttLink:
         if now_s - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = now_s
             self._cause = why_not(broker)
-        self._listener.disconnected(
-            self._cause
-            or f"无法连接消息服务器 {broker.host}:{broker.port} the broker cannot be reached; check address and network"
-        )
+        self._listener.disconnected(self._cause or _unreachable(broker))
 
     def _on_disconnect(
         self,
