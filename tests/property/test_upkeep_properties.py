@@ -49,14 +49,15 @@ def test_nothing_undelivered_is_deleted_and_the_bound_holds(
         outbox.meet(hello_answer(), 1)
         for count, percent, days, most_bytes, free_bytes, keep_days in steps:
             now_ms = EPOCH_MS + days * 86_400_000
+            written = []
             for _ in range(count):
                 evaluation = device.next_seq.to_bytes(16, "big") if with_cases else bytes(16)
-                record = device.write(evaluation=evaluation)
+                written.append(device.write(evaluation=evaluation))
                 if with_cases:
                     store.add(Evaluation(evaluation.hex(), CASE, 1, now_ms).after_record(Kind.RATING, now_ms))
-                with writer.transaction() as connection:
-                    outbox.accept(connection, DEVICE, [(record, record.pack())], now_ms)
-                undelivered.add(record.seq)
+            with writer.transaction() as connection:
+                outbox.accept(connection, DEVICE, [(record, record.pack()) for record in written], now_ms)
+            undelivered.update(record.seq for record in written)
             last = device.written[len(device.written) * percent // 100 - 1] if percent else None
             if last is not None and last.seq in undelivered:
                 assert outbox.receipt(DEVICE, sign_receipt(device.key, DEVICE, last.seq + 1, last.mac, 1))
