@@ -32,6 +32,13 @@ PROGRAMS = {
     "initdb": "postgresql",
     "strace": "strace",
     "systemd-analyze": "systemd",
+    "wine": "wine",
+    "x86_64-w64-mingw32-gcc": "gcc-mingw-w64-x86-64-win32",
+    "makensis": "nsis",
+}
+# and files of such packages
+FILES = {
+    "/usr/share/i18n/locales/zh_CN": "locales",
 }
 CHINESE_FONT = ("fc-list", ":lang=zh", "fonts-noto-cjk")
 
@@ -133,6 +140,7 @@ def show_progress(seen: int, total: int, what: str) -> None:
 def install_programs() -> None:
     """Install as root what the tests need beside Python; otherwise say which tests will be skipped without it."""
     missing = [package for program, package in PROGRAMS.items() if not (shutil.which(program) or out_of_path(program))]
+    missing += [package for file, package in FILES.items() if not Path(file).exists()]
     listing, pattern, package = CHINESE_FONT
     if shutil.which(listing) is None:
         missing += ["fontconfig", package]

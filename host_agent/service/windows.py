@@ -117,7 +117,7 @@ def secure_home() -> None:
 
     with _told():
         home().mkdir(parents=True, exist_ok=True)
-        windows_rights.close_folder(home(), writable=False)
+        windows_rights.close(home(), windows_rights.READS)
 
 
 def _write(manager: Any, line: str) -> None:

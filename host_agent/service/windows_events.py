@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 
 import pywintypes
-import win32api
-import win32con
 import win32evtlog
 
 from host_agent.service.windows_names import NAME
@@ -40,16 +39,19 @@ class Events:
 
 
 def register() -> None:
-    """Make the source known, so that its events are shown with their text; pywintypes.error without the right to."""
-    key = win32api.RegCreateKey(win32con.HKEY_LOCAL_MACHINE, SOURCE)
-    win32api.RegSetValueEx(key, "EventMessageFile", 0, win32con.REG_EXPAND_SZ, TEXTS)
-    win32api.RegSetValueEx(key, "TypesSupported", 0, win32con.REG_DWORD, 7)
-    win32api.RegCloseKey(key)
+    """Make the source known, so that its events are shown with their text; PermissionError without the right to."""
+    if sys.platform == "win32":
+        import winreg
+
+        with winreg.CreateKeyEx(winreg.HKEY_LOCAL_MACHINE, SOURCE, access=winreg.KEY_SET_VALUE) as key:
+            winreg.SetValueEx(key, "EventMessageFile", 0, winreg.REG_EXPAND_SZ, TEXTS)
+            winreg.SetValueEx(key, "TypesSupported", 0, winreg.REG_DWORD, 7)
 
 
 def unregister() -> None:
     """Forget the source; its events stay."""
-    with contextlib.suppress(pywintypes.error):
-        above = win32api.RegOpenKeyEx(win32con.HKEY_LOCAL_MACHINE, SOURCE.rpartition("\\")[0], 0, win32con.KEY_ALL_ACCESS)
-        win32api.RegDeleteKey(above, NAME)
-        win32api.RegCloseKey(above)
+    if sys.platform == "win32":
+        import winreg
+
+        with contextlib.suppress(FileNotFoundError):
+            winreg.DeleteKey(winreg.HKEY_LOCAL_MACHINE, SOURCE)

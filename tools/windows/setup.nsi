@@ -24,7 +24,11 @@ Name "${TITLE} ${VERSION}"
 OutFile "${OUT}"
 InstallDir "$PROGRAMFILES64\Haochaping"
 RequestExecutionLevel admin
-SetCompressor /SOLID lzma
+!ifdef QUICK
+  SetCompress off
+!else
+  SetCompressor /SOLID lzma
+!endif
 ShowInstDetails show
 ShowUninstDetails show
 VIProductVersion "${VERSION}.0"

@@ -19,16 +19,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tools.windows.interpreter import KEEP, CannotBuild, compile_c
+
+_RANDOM_DLL = """\
+#include <windows.h>
+BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T count) { return SystemFunction036(bytes, (ULONG)count); }
+"""
+"""bcryptprimitives.dll, which wine 8 lacks and packages made with Rust call; part of Windows 10."""
 BOOT_S, COMMAND_S = 120.0, 120.0
 
 
 class Wine:
-    """`locale` is the language of this Windows, `zh_CN` for one whose ANSI code page is 936."""
+    """A Windows of the People's Republic, whose ANSI code page is 936 (GBK), or with `chinese=False` a Western one (1252)."""
 
-    def __init__(self, folder: Path, locale: str = "") -> None:
+    def __init__(self, folder: Path, *, chinese: bool = True) -> None:
         self.folder = folder
         self._server: subprocess.Popen[bytes] | None = None
-        self._locale = locale
+        self._locale = _chinese_locale() if chinese else None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -40,7 +48,8 @@ class Wine:
             "DISPLAY": "",
         }
         rest = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HCP_", "LC_", "LANG"))}
-        return rest | ours | ({"LC_ALL": self._locale} if self._locale else {})
+        spoken = {"LC_ALL": self._locale.name, "LOCPATH": str(self._locale.parent)} if self._locale else {}
+        return rest | ours | spoken
 
     def __enter__(self) -> Self:
         self.boot()
@@ -50,11 +59,19 @@ class Wine:
         self.off()
 
     def boot(self) -> None:
-        """Switch it on and wait until it is up."""
+        """Switch it on and wait until it is up; a new one becomes a Windows 10."""
+        is_new = not (self.folder / "system.reg").exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._server = subprocess.Popen(["wineserver", "-f", "-p"], env=self.environment, **quiet)  # type: ignore[call-overload]  # one int three times
         subprocess.run(["wine", "wineboot"], env=self.environment, timeout=BOOT_S, check=True, **quiet)  # type: ignore[call-overload]  # as above
+        if is_new:
+            compile_c(_RANDOM_DLL, self.here(r"C:\windows\system32\bcryptprimitives.dll"), "-shared", after=("-ladvapi32",))
+            self.be("win10")
+
+    def be(self, version: str) -> None:
+        """Be another version of Windows, such as `win7`."""
+        assert self.run("winecfg", "-v", version).returncode == 0  # noqa: S101  # wine's own program
 
     def off(self) -> None:
         """Take its power away: every process in it is gone when this returns. Safe to repeat."""
@@ -81,7 +98,7 @@ class Wine:
             env=self.environment | environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            encoding="gbk" if self._locale.startswith("zh_CN") else "utf-8",
+            encoding="gbk" if self._locale else "cp1252",
             errors="replace",
             timeout=within_s,
             check=False,
@@ -96,7 +113,7 @@ class Wine:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            encoding="utf-8",
+            encoding="gbk" if self._locale else "cp1252",
             errors="replace",
         )
 
@@ -122,6 +139,19 @@ class Wine:
                 if program == name and f"WINEPREFIX={self.folder}".encode() in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
         return found
+
+
+def _chinese_locale() -> Path:
+    """Return the folder of a Chinese locale of this machine, from which wine takes the language; made unless it is there."""
+    folder = KEEP / "locale" / "zh_CN.UTF-8"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = subprocess.run(
+            ["localedef", "-i", "zh_CN", "-f", "UTF-8", str(folder)], capture_output=True, text=True, check=False
+        )
+        if made.returncode:
+            raise CannotBuild(f"no Chinese locale: apt install locales\n{made.stderr}")
+    return folder
 
 
 def there(path: Path) -> str:
