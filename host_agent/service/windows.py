@@ -24,7 +24,7 @@ ACCOUNT = r"NT AUTHORITY\LocalService"
 RESTARTS_MS = (2_000, 5_000, 30_000)
 """How long after its first, second and every later end it is started again; a day without one begins anew."""
 START_S, STOP_S, GONE_S = 60.0, 10.0, 10.0
-_UNKNOWN_LEVEL, _ACCESS_DENIED, _NO_SERVICE, _NOT_ACTIVE, _MARKED = 124, 5, 1060, 1062, 1072
+_UNKNOWN_LEVEL, _ACCESS_DENIED, _NO_PROCESS, _NO_SERVICE, _MARKED = 124, 5, 87, 1060, 1072
 WORDS = {1: "inactive", 2: "activating", 3: "deactivating", 4: "active"}
 """The service manager's states by the words that systemd has for them."""
 
@@ -172,36 +172,50 @@ def _start(manager: Any, logs: Path) -> None:
 
 
 def _stop(manager: Any) -> bool:
-    """Stop the service, its process too; tell whether there is one."""
+    """Stop the service and see its process end; tell whether there is a service."""
     import pywintypes
-    import win32api
-    import win32event
     import win32service
 
     with _opened(manager) as service:
         if service is None:
             return False
-        number = _status(service)["ProcessId"]
-        process = None
-        if number:
-            with contextlib.suppress(pywintypes.error):  # gone by now
-                process = win32api.OpenProcess(0x0010_0001, False, number)  # SYNCHRONIZE, PROCESS_TERMINATE
+        process = _process(_status(service)["ProcessId"])
         try:
-            try:
+            with contextlib.suppress(pywintypes.error):  # not running, or in the middle of its start or end
                 win32service.ControlService(service, win32service.SERVICE_CONTROL_STOP)
-            except pywintypes.error as error:
-                if error.winerror != _NOT_ACTIVE and process is None:
-                    raise
-            _wait(lambda: _status(service)["CurrentState"] == win32service.SERVICE_STOPPED, STOP_S)
-            if process is not None and win32event.WaitForSingleObject(process, int(STOP_S * 1000)) != win32event.WAIT_OBJECT_0:
-                win32api.TerminateProcess(process, 1)  # what it has acknowledged is durable, the rest the device has
-                win32event.WaitForSingleObject(process, int(STOP_S * 1000))
+            is_down = _wait(lambda: _status(service)["CurrentState"] == win32service.SERVICE_STOPPED, STOP_S)
+            if process is not None:
+                is_down = _ended(process)
         finally:
             if process is not None:
-                win32api.CloseHandle(process)
-        if not _wait(lambda: _status(service)["CurrentState"] == win32service.SERVICE_STOPPED, STOP_S):
+                process.Close()
+        if not is_down:
             raise AgentError("服务无法停止，请重新启动电脑 the service does not stop; restart the PC")
         return True
+
+
+def _process(number: int) -> Any:
+    """Open a process, None if it is gone."""
+    import pywintypes
+    import win32api
+    import win32con
+
+    try:
+        return win32api.OpenProcess(win32con.SYNCHRONIZE | win32con.PROCESS_TERMINATE, False, number) if number else None
+    except pywintypes.error as error:
+        if error.winerror == _NO_PROCESS:
+            return None
+        raise
+
+
+def _ended(process: Any) -> bool:
+    """Wait for the end of a process, and make one if it does not come; tell whether it has."""
+    import win32api
+    import win32event
+
+    if win32event.WaitForSingleObject(process, int(STOP_S * 1000)) != win32event.WAIT_OBJECT_0:
+        win32api.TerminateProcess(process, 1)  # what it has acknowledged is durable, the rest the device has
+    return win32event.WaitForSingleObject(process, int(STOP_S * 1000)) == win32event.WAIT_OBJECT_0
 
 
 def _manager() -> Any:

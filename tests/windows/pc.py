@@ -63,10 +63,6 @@ class WindowPC:
         assert done.returncode == expect, done.stdout + done.stderr + self.log()
         return done.stdout
 
-    def agent_state(self) -> str:
-        """Return what the service manager says."""
-        return self.windows.run(AGENT, "service", "status").stdout.strip()
-
     def setup(self, setup: Path, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a setup.exe silently, to its end."""
         return self.windows.run(setup, "/S", *words, within_s=90)
