@@ -22,13 +22,12 @@ from rich.table import Table
 from rich.text import Text
 
 from host_agent import config_file
-from host_agent.api.server import HOST, PORT_FILE, TOKEN_FILE
+from host_agent.api.where import HOST, PORT_FILE, TOKEN_FILE
 from host_agent.config import load
 from host_agent.doctor import Finding, Grade, check, examine
 from host_agent.errors import AgentError
 from host_agent.service import linux, windows
 from host_agent.service.notify import Notifier
-from host_agent.service.running import Running
 from host_agent.service.windows_names import home
 from protocol.errors import PayloadError
 from protocol.topics import Window
@@ -62,6 +61,8 @@ def _root() -> None:
 @app.command()
 def run(config: ConfigOption = STANDARD_CONFIG) -> None:
     """运行 Run until Ctrl-C or a stop signal. Prints `ready URL` when the local API answers."""
+    from host_agent.service.running import Running  # here: the other commands start a quarter sooner without the server
+
     settings = load(config)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
@@ -156,7 +157,12 @@ def doctor(config: ConfigOption = STANDARD_CONFIG) -> None:
 
 @service_app.command("install")
 def service_install(
-    config: ConfigOption = STANDARD_CONFIG,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="不写则用服务现有的，或标准位置 by default the service's own, or the standard place"
+        ),
+    ] = None,
     root: RootOption = Path("/"),
     prepared: Annotated[
         Path | None,
@@ -166,6 +172,7 @@ def service_install(
     ] = None,
 ) -> None:
     """安装并启动服务，可重复执行 Install the service and start it; may be repeated."""
+    config = config or (service.installed_config() if root == Path("/") else None) or STANDARD_CONFIG
     if prepared is not None and not config.exists():
         if sys.platform == "win32" and config == STANDARD_CONFIG:
             windows.secure_home()

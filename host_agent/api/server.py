@@ -15,14 +15,12 @@ import uvicorn
 
 from host_agent.agent import Agent
 from host_agent.api.app import make_app
+from host_agent.api.where import HOST, PORT_FILE, TOKEN_FILE
 from host_agent.errors import AgentError
 
 log = logging.getLogger("agent.api")
 
-TOKEN_FILE = "api-token"  # noqa: S105  # the name of the file, not a token
-PORT_FILE = "api-port"
 LEAST_TOKEN = 20
-HOST = "127.0.0.1"
 
 
 def read_or_make_token(folder: Path) -> str:

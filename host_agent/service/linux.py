@@ -8,6 +8,7 @@ the commands `agent service …`.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -145,6 +146,15 @@ def remove(root: Path = Path("/")) -> list[Path]:
     if root == Path("/"):
         _run("systemctl", "daemon-reload")
     return files
+
+
+def installed_config() -> Path | None:
+    """Return the configuration with which the service runs; None when it is not installed."""
+    unit_file = Path("/") / UNIT
+    found = (
+        re.search(r"^ExecStart=.* --config (\S+)$", unit_file.read_text(encoding="utf-8"), re.M) if unit_file.exists() else None
+    )
+    return Path(found[1]) if found else None
 
 
 def stop() -> bool:

@@ -83,6 +83,24 @@ def remove(root: Path = Path("/")) -> list[Path]:
     return [Path(NAME)]
 
 
+def installed_config() -> Path | None:
+    """Return the configuration with which the service runs; None when it is not installed."""
+    _must_be_windows()
+    import win32service
+
+    with _told():
+        manager = win32service.OpenSCManager(None, None, win32service.SC_MANAGER_CONNECT)
+        try:
+            with _opened(manager, win32service.SERVICE_QUERY_CONFIG) as service:
+                if service is None:
+                    return None
+                line: str = win32service.QueryServiceConfig(service)[3]
+        finally:
+            _close(manager)
+    _, host, path = line.partition(f" {HOST_COMMAND} ")
+    return Path(path.strip('"')) if host else None
+
+
 def stop() -> bool:
     """Stop the service and wait until its process is gone; tell whether there is one. It starts again with the machine."""
     _must_be_windows()

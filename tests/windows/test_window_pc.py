@@ -19,13 +19,14 @@ from host_agent.store.database import FILE_NAME
 from host_agent.store.schema import migrations
 from tests.brokers import start_nats
 from tests.hall import Hall, eventually
-from tests.windows.pc import AGENT, MARKER, PROGRAM, Setups, WindowPC, commands, prepare
+from tests.windows.pc import AGENT, DATA, MARKER, PROGRAM, Setups, WindowPC, commands, prepare
 from tools.windows.wine import Wine
 
 pytestmark = [pytest.mark.windows, pytest.mark.timeout(420)]
 
 SHARE = r"\\server\haochaping\%COMPUTERNAME%"
 INIT = f'"{AGENT}" init --area 533103 --hall dating --window 07 --broker mqtt.example'
+ELSEWHERE = r"C:\Hall 1\agent.toml"
 UNINSTALL = rf'"{PROGRAM}\uninstall.exe" /S'
 
 
@@ -37,7 +38,7 @@ def test_a_window_pc_from_setup_to_uninstall(windows: Wine, setups: Setups, tmp_
         the_first_rating(pc, setups)
         a_cable_is_pulled_and_put_back(pc)
         an_upgrade_with_ratings_on_the_way_and_a_database_of_the_version_before(pc, setups, tmp_path)
-        a_program_that_does_not_start_is_taken_back(pc, setups)
+        a_program_that_does_not_start_is_taken_back_also_with_a_configuration_elsewhere(pc, setups)
         a_kill(pc)
         off_and_on_again(pc)
         removal_keeps_what_is_there_and_a_prepared_configuration_does_not_replace_it(pc, setups, tmp_path)
@@ -91,19 +92,26 @@ def an_upgrade_with_ratings_on_the_way_and_a_database_of_the_version_before(
     pc.type(f'"{AGENT}" service stop', {})
     assert pc.processes() == []
     hall.device.press(3)  # this one waits in the device
+    hall.broker.start()
     make_earlier(pc.data / FILE_NAME, scratch)
     assert (pc.program / "program" / "_internal" / MARKER).exists()
     assert pc.setup(setups.now).returncode == 0, pc.setup_log()
     assert not (pc.program / "program" / "_internal" / MARKER).exists(), "nothing of the version before is mixed in"
     assert sorted(path.name for path in pc.program.iterdir()) == ["program", "setup.log", "uninstall.exe"]
     assert steps(pc.data / FILE_NAME) == names(), "the database is of this version"
-    hall.broker.start()
     pc.await_talking()
     assert [rating["level"] for rating in hall.await_collected(5)[2:]] == ["satisfied", "basically_satisfied", "dissatisfied"]
     hall.await_released()
 
 
-def a_program_that_does_not_start_is_taken_back(pc: WindowPC, setups: Setups) -> None:
+def a_program_that_does_not_start_is_taken_back_also_with_a_configuration_elsewhere(pc: WindowPC, setups: Setups) -> None:
+    standard, elsewhere = pc.home / "agent.toml", pc.windows.here(ELSEWHERE)
+    elsewhere.parent.mkdir()
+    text = standard.read_text(encoding="utf-8")
+    assert 'data_dir = "data"' in text
+    elsewhere.write_text(text.replace('data_dir = "data"', rf"data_dir = '{DATA}\data'"), encoding="utf-8")
+    standard.unlink()
+    pc.agent("service", "install", "--config", ELSEWHERE)
     assert pc.setup(setups.broken).returncode == 5, pc.setup_log()
     assert (pc.program / "program" / "_internal" / "win32" / "servicemanager.pyd").exists()
     assert pc.agent("service", "status").strip() == "active"
@@ -139,6 +147,7 @@ def removal_keeps_what_is_there_and_a_prepared_configuration_does_not_replace_it
 ) -> None:
     pc.type(UNINSTALL, {})
     eventually("it is gone", lambda: not pc.program.exists())
+    shutil.move(pc.windows.here(ELSEWHERE), pc.home)
     assert not pc.is_installed()
     assert pc.processes() == []
     kept = (pc.home / "agent.toml").read_bytes()

@@ -39,6 +39,7 @@ VIAddVersionKey /LANG=0 "LegalCopyright" "Apache-2.0"
 
 Var Config     ; what /CONFIG names
 Var Standard   ; where the configuration is in use
+Var Known      ; not empty when there is a configuration to run with: that one, or the one of the service
 Var Said       ; what the last command said
 Var Code       ; its exit code
 Var Purge
@@ -114,13 +115,17 @@ Function .onInit
     !insertmacro Fail 2 "需要 64 位 Windows 10 或 11 Windows 10 or 11, 64 bits, is needed"
   ${EndIf}
   StrCpy $Standard "$APPDATA\Haochaping\agent.toml"
+  ReadRegStr $Known HKLM "SYSTEM\CurrentControlSet\Services\HaochapingAgent" "ImagePath"
+  ${If} ${FileExists} "$Standard"
+    StrCpy $Known "$Standard"
+  ${EndIf}
   ${GetParameters} $0
   ClearErrors
   ${GetOptions} $0 "/CONFIG=" $Config
 FunctionEnd
 
 Function OnlyWithoutConfiguration
-  ${If} ${FileExists} "$Standard"
+  ${If} $Known != ""
     Abort
   ${EndIf}
 FunctionEnd
@@ -162,7 +167,7 @@ Section
     !insertmacro Move "$INSTDIR\program" "$INSTDIR\program.old"
     ${If} $Code <> 0
       RMDir /r "$INSTDIR\program.new"
-      ${If} ${FileExists} "$Standard"
+      ${If} $Known != ""
         !insertmacro Command '"$INSTDIR\program\agent.exe" service install'
       ${EndIf}
       !insertmacro Fail 4 "程序正被使用，请关闭其窗口后重试 the program is in use: close its windows and try again"
@@ -171,7 +176,7 @@ Section
   !insertmacro Move "$INSTDIR\program.new" "$INSTDIR\program"
   ${If} $Code <> 0
     Rename "$INSTDIR\program.old" "$INSTDIR\program"
-    ${If} ${FileExists} "$Standard"
+    ${If} $Known != ""
       !insertmacro Command '"$INSTDIR\program\agent.exe" service install'
     ${EndIf}
     !insertmacro Fail 4 "文件被占用，请重试 a file is in use: try again"
@@ -189,7 +194,7 @@ Section
 
   ${If} $Config != ""
     !insertmacro Command '"$INSTDIR\program\agent.exe" service install --from "$Config"'
-  ${ElseIf} ${FileExists} "$Standard"
+  ${ElseIf} $Known != ""
     !insertmacro Command '"$INSTDIR\program\agent.exe" service install'
   ${Else}
     DetailPrint "下一步 next: $\"$INSTDIR\program\agent.exe$\" init"

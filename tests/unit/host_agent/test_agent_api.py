@@ -17,7 +17,8 @@ import pytest
 
 from host_agent.api import app as app_module
 from host_agent.api.app import make_app
-from host_agent.api.server import LEAST_TOKEN, TOKEN_FILE, read_or_make_token
+from host_agent.api.server import LEAST_TOKEN, read_or_make_token
+from host_agent.api.where import TOKEN_FILE
 from host_agent.desk import Desk
 from host_agent.errors import RequestError
 from host_agent.instant import Instant
