@@ -66,6 +66,7 @@ def the_first_rating(pc: WindowPC, setups: Setups) -> None:
     assert (rating["level"], rating["staff"], rating["case_matches"]) == ("dissatisfied", "017", True)
     assert (pc.data / f"{FILE_NAME}-wal").stat().st_size > 0
     hall.await_released()
+    assert "端口中断" not in pc.log(), "a port on which nothing comes is a good port"
     assert "C-1" not in pc.log()
     assert "dissatisfied" not in pc.log()
 
