@@ -172,7 +172,7 @@ def service_install(
     ] = None,
 ) -> None:
     """安装并启动服务，可重复执行 Install the service and start it; may be repeated."""
-    config = config or (service.installed_config() if root == Path("/") else None) or STANDARD_CONFIG
+    config = config or service.installed_config(root) or STANDARD_CONFIG
     if prepared is not None and not config.exists():
         if sys.platform == "win32" and config == STANDARD_CONFIG:
             windows.secure_home()

@@ -148,9 +148,9 @@ def remove(root: Path = Path("/")) -> list[Path]:
     return files
 
 
-def installed_config() -> Path | None:
+def installed_config(root: Path = Path("/")) -> Path | None:
     """Return the configuration with which the service runs; None when it is not installed."""
-    unit_file = Path("/") / UNIT
+    unit_file = root / UNIT
     found = (
         re.search(r"^ExecStart=.* --config (\S+)$", unit_file.read_text(encoding="utf-8"), re.M) if unit_file.exists() else None
     )

@@ -83,9 +83,10 @@ def remove(root: Path = Path("/")) -> list[Path]:
     return [Path(NAME)]
 
 
-def installed_config() -> Path | None:
+def installed_config(root: Path = Path("/")) -> Path | None:
     """Return the configuration with which the service runs; None when it is not installed."""
     _must_be_windows()
+    _must_be_here(root)
     import win32service
 
     with _told():

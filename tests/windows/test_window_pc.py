@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
+from host_agent.service.windows_names import NAME
 from host_agent.store.database import FILE_NAME
 from host_agent.store.schema import migrations
 from tests.brokers import start_nats
@@ -22,7 +23,7 @@ from tests.hall import Hall, eventually
 from tests.windows.pc import AGENT, DATA, MARKER, PROGRAM, Setups, WindowPC, commands, prepare
 from tools.windows.wine import Wine
 
-pytestmark = [pytest.mark.windows, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.windows, pytest.mark.timeout(600)]
 
 SHARE = r"\\server\haochaping\%COMPUTERNAME%"
 INIT = f'"{AGENT}" init --area 533103 --hall dating --window 07 --broker mqtt.example'
@@ -185,6 +186,8 @@ def many_pcs_with_a_chinese_folder(pc: WindowPC, setups: Setups, scratch: Path) 
     pc.hall.await_collected(10)
     assert (pc.data / f"{FILE_NAME}-wal").exists()
     assert "hunter2" not in pc.log() + pc.setup_log()
+    assert pc.windows.run("net", "stop", NAME).returncode == 0
+    eventually("it stops in time, also for a shutdown", lambda: not pc.processes(), within_s=3.0)
     pc.type(f"{UNINSTALL} /PURGE", {})
     eventually("it is gone", lambda: not pc.program.exists() and not pc.home.exists())
 

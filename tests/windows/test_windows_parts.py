@@ -12,7 +12,7 @@ from tests.windows.pc import ROOT
 from tools.windows import build, interpreter
 from tools.windows.wine import Wine, there
 
-pytestmark = [pytest.mark.windows, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.windows, pytest.mark.timeout(600)]
 
 HELD_LOG = """
 import logging, sys

@@ -150,7 +150,7 @@ Section
   ClearErrors
   SetOverwrite try
   SetOutPath "$INSTDIR\program.new"
-  File /r "${PROGRAM}/*.*"
+  File /r "${PROGRAM}\*.*"
   SetOutPath "$INSTDIR"
   ${If} ${Errors}
     RMDir /r "$INSTDIR\program.new"
