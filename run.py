@@ -36,6 +36,13 @@ PROGRAMS = {
     "javac": "default-jdk-headless",
     "mcs": "mono-mcs mono-runtime libmono-system-net-http4.0-cil libmono-system-web-extensions4.0-cil",
     "fpc": "fp-compiler fp-units-fcl fp-units-net",
+    "wine": "wine",
+    "x86_64-w64-mingw32-gcc": "gcc-mingw-w64-x86-64-win32",
+    "makensis": "nsis",
+}
+# and files of such packages
+FILES = {
+    "/usr/share/i18n/locales/zh_CN": "locales",
 }
 CHINESE_FONT = ("fc-list", ":lang=zh", "fonts-noto-cjk")
 
@@ -138,6 +145,7 @@ def install_programs() -> None:
     """Install as root what the tests need beside Python; otherwise say which tests will be skipped without it."""
     absent = [packages for program, packages in PROGRAMS.items() if not (shutil.which(program) or out_of_path(program))]
     missing = [package for packages in absent for package in packages.split()]
+    missing += [package for file, package in FILES.items() if not Path(file).exists()]
     listing, pattern, package = CHINESE_FONT
     if shutil.which(listing) is None:
         missing += ["fontconfig", package]

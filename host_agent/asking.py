@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from host_agent.api.server import HOST, PORT_FILE, TOKEN_FILE
+from host_agent.api.where import HOST, PORT_FILE, TOKEN_FILE
 
 
 def ask(folder: Path) -> dict[str, Any]:

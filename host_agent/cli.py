@@ -5,8 +5,8 @@ Chinese first, English beside. Every error is one sentence on standard error and
 
 from __future__ import annotations
 
+import io
 import logging
-import os
 import signal
 import sys
 import urllib.error
@@ -18,15 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from host_agent import cli_data, config_file
-from host_agent.agent import Agent
-from host_agent.api.server import ApiServer
 from host_agent.asking import ask
-from host_agent.cli_options import ConfigOption
+from host_agent.cli_options import STANDARD_CONFIG, ConfigOption
 from host_agent.config import load
 from host_agent.doctor import check, examine
 from host_agent.doctor.show import show
 from host_agent.errors import AgentError
-from host_agent.service import linux
+from host_agent.service import linux, windows
 from host_agent.service.notify import Notifier
 from protocol.errors import PayloadError
 from protocol.topics import Window
@@ -44,10 +42,11 @@ LINK_WORDS = {
 """Every state of the link by the word that the API gives; what to do about it is in the trouble beside it."""
 config_app = typer.Typer(help="配置 The configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
-service_app = typer.Typer(help="系统服务 The agent as a service of the operating system (Linux).", no_args_is_help=True)
+service_app = typer.Typer(help="系统服务 The agent as a service of the operating system.", no_args_is_help=True)
 app.add_typer(service_app, name="service")
 cli_data.add_to(app)
 RootOption = Annotated[Path, typer.Option(help="装入另一系统根目录，只放文件 another root: only files are put there")]
+service = windows if sys.platform == "win32" else linux
 
 
 @app.callback()
@@ -56,30 +55,28 @@ def _root() -> None:
 
 
 @app.command()
-def run(config: ConfigOption) -> None:
+def run(config: ConfigOption = STANDARD_CONFIG) -> None:
     """运行 Run until Ctrl-C or a stop signal. Prints `ready URL` when the local API answers."""
+    from host_agent.service.running import Running  # here: the other commands start a quarter sooner without the server
+
     settings = load(config)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    os.umask(0o077)  # the database holds ratings: not for whoever else works at this PC
-    agent = Agent(settings)
-    server = ApiServer(agent, settings.data_dir, settings.api)
+    running = Running(settings)
     manager = Notifier()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: agent.stop())
-    server.start()
-    typer.echo(f"ready {server.url}")
-    manager.ready()
-    try:
-        agent.run(manager.beat)
-    finally:
-        manager.stopping()
-        server.stop()
+        signal.signal(number, lambda _number, _frame: running.stop())
+
+    def ready(url: str) -> None:
+        typer.echo(f"ready {url}")
+        manager.ready()
+
+    running.run(ready, manager.beat, manager.stopping)
 
 
 @app.command()
-def status(config: ConfigOption) -> None:
+def status(config: ConfigOption = STANDARD_CONFIG) -> None:
     """状态 Show how the running agent is."""
     settings = load(config)
     console = Console()
@@ -96,7 +93,7 @@ def status(config: ConfigOption) -> None:
 
 @app.command()
 def init(
-    config: ConfigOption = Path("agent.toml"),
+    config: ConfigOption = STANDARD_CONFIG,
     area: Annotated[
         str | None, typer.Option(help="6 位行政区划代码 division code; 缺少的会询问 what is missing is asked")
     ] = None,
@@ -124,7 +121,7 @@ def init(
     password = None
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
-    elif sys.stdin.isatty():
+    elif _is_somebody_there():
         password = typer.prompt(
             "消息服务器口令，没有则回车 the broker's password, if any", "", hide_input=True, show_default=False
         )
@@ -135,14 +132,14 @@ def init(
 
 
 @config_app.command("check")
-def config_check(config: ConfigOption) -> None:
+def config_check(config: ConfigOption = STANDARD_CONFIG) -> None:
     """检查配置：文件、目录、串口、消息服务器 Check the configuration: the file, directory, port and broker."""
     if show(check(load(config))):
         raise typer.Exit(2)
 
 
 @app.command()
-def doctor(config: ConfigOption) -> None:
+def doctor(config: ConfigOption = STANDARD_CONFIG) -> None:
     """诊断：逐项检查本机、评价器、消息服务器，并说明处理办法 Look at PC, device and broker step by step, and say what to do.
 
     退出码 exit code: 0 正常 nothing to do, 2 有错误 something is wrong.
@@ -157,9 +154,29 @@ def doctor(config: ConfigOption) -> None:
 
 
 @service_app.command("install")
-def service_install(config: ConfigOption, root: RootOption = Path("/")) -> None:
+def service_install(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="不写则用服务现有的，或标准位置 by default the service's own, or the standard place"
+        ),
+    ] = None,
+    root: RootOption = Path("/"),
+    prepared: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="没有配置时，取用事先准备的文件或文件夹 taken if there is no configuration: a file or folder"
+        ),
+    ] = None,
+) -> None:
     """安装并启动服务，可重复执行 Install the service and start it; may be repeated."""
-    for file in linux.install(config, load(config), root):
+    config = config or service.installed_config(root) or STANDARD_CONFIG
+    if prepared is not None and not config.exists():
+        if sys.platform == "win32" and config == STANDARD_CONFIG:
+            windows.secure_home()
+        for file in config_file.adopt(prepared, config):
+            typer.echo(f"已取用 taken: {file}")
+    for file in service.install(config, load(config), root):
         typer.echo(f"已写入 written: {file}")
     typer.echo(f"已安装 installed. 状态 state: agent service status, agent doctor --config {config}")
 
@@ -167,17 +184,23 @@ def service_install(config: ConfigOption, root: RootOption = Path("/")) -> None:
 @service_app.command("remove")
 def service_remove(root: RootOption = Path("/")) -> None:
     """停止并移除服务，保留配置和数据 Stop the service and remove it; configuration and data stay."""
-    removed = linux.remove(root)
+    removed = service.remove(root)
     for file in removed:
         typer.echo(f"已删除 removed: {file}")
     if not removed:
         typer.echo("服务未安装 the service is not installed")
 
 
+@service_app.command("stop")
+def service_stop() -> None:
+    """停止服务，下次开机时再启动 Stop the service; it starts again with the machine."""
+    typer.echo("已停止 stopped" if service.stop() else "服务未安装 the service is not installed")
+
+
 @service_app.command("status")
 def service_status() -> None:
     """服务状态 Show how the service is; exit code 0 only when it is active."""
-    word = linux.state()
+    word = service.state()
     typer.echo(word)
     if word != "active":
         raise typer.Exit(2)
@@ -187,9 +210,21 @@ def _answer(value: str | None, question: str, option: str) -> str:
     """Return what was given, or ask; without anybody to ask, say which option is missing."""
     if value is not None:
         return value
-    if not sys.stdin.isatty():
+    if not _is_somebody_there():
         raise AgentError(f"缺少 {option} is missing: {question}")
     return str(typer.prompt(question))
+
+
+def _is_somebody_there() -> bool:
+    """Tell whether questions can be answered."""
+    if sys.platform == "win32":  # where NUL is a terminal, says Python
+        import win32console
+
+        try:
+            win32console.GetStdHandle(win32console.STD_INPUT_HANDLE).GetConsoleMode()  # type: ignore[no-untyped-call]  # so it is in its stubs
+        except (win32console.error, AttributeError):
+            return False
+    return sys.stdin.isatty()
 
 
 def _window(area: str, hall: str, window: str) -> Window:
@@ -265,6 +300,9 @@ def _number(value: int | None) -> str:
 
 def main() -> None:
     """Run the command; errors become one sentence and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a Windows that is not Chinese has no characters for what we say
     try:
         app()
     except AgentError as error:

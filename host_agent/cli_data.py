@@ -20,7 +20,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from host_agent.cli_options import ConfigOption
+from host_agent.cli_options import STANDARD_CONFIG, ConfigOption
 from host_agent.config import load
 from host_agent.errors import AgentError
 from host_agent.export import rows
@@ -48,7 +48,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(
-    config: ConfigOption,
+    config: ConfigOption = STANDARD_CONFIG,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="文件 file; 不写则标准输出 standard output")] = None,
     what: Annotated[What, typer.Option(help="记录或评价 records or evaluations")] = What.RECORDS,
     form: Annotated[
@@ -100,7 +100,7 @@ def export(
 
 
 def support_bundle(
-    config: ConfigOption,
+    config: ConfigOption = STANDARD_CONFIG,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="文件 file; 默认 by default: haochaping-support-TIME.zip")
     ] = None,
@@ -121,7 +121,7 @@ def support_bundle(
 
 
 @db_app.command("check")
-def db_check(config: ConfigOption) -> None:
+def db_check(config: ConfigOption = STANDARD_CONFIG) -> None:
     """检查数据库，不作修改 Look whether the database is sound; changes nothing.
 
     代理程序运行与否都可以 Works beside a running agent. 退出码 exit code: 0 正常 good, 2 有错误 something is wrong.
@@ -137,7 +137,7 @@ def db_check(config: ConfigOption) -> None:
 
 @db_app.command("repair")
 def db_repair(
-    config: ConfigOption,
+    config: ConfigOption = STANDARD_CONFIG,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="只说明会怎样 only say what would come of it")] = False,
 ) -> None:
     """修复数据库，并取回移开的旧库中的记录 Rebuild the database from what is whole in it and in those set aside.

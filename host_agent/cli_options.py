@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from host_agent.service.windows_names import home
+
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="配置文件 the configuration (TOML)")]
+STANDARD_CONFIG = home() / "agent.toml" if sys.platform == "win32" else Path("/etc/haochaping/agent.toml")

@@ -1,6 +1,6 @@
 """Making the configuration file: every key with its comment, what was asked filled in, secrets in a file of their own.
 
-Nothing that is there is ever overwritten. Called by the command `agent init`.
+Nothing that is there is ever overwritten. Called by the commands `agent init` and `agent service install`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from host_agent.errors import ConfigError
 from protocol.topics import Window
 
+_BINARY = getattr(os, "O_BINARY", 0)
 PASSWORD_FILE = "mqtt.password"  # noqa: S105  # the name of a file
 _TEMPLATE = """\
 # 评价器窗口代理程序的配置 Configuration of the rating agent. 检查 check it: agent config check --config {name}
@@ -95,6 +96,25 @@ def _write_new(path: Path, content: str, mode: int) -> None:
     # a secret is its owner's alone from the first moment, and nothing goes into a file that somebody else has put there
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
         file.write(content)
+
+
+def adopt(prepared: Path, path: Path) -> list[Path]:
+    """Copy a configuration that was prepared: a file, or a folder with `agent.toml` and what it names; return the copies."""
+    try:
+        source = prepared / "agent.toml" if prepared.is_dir() else prepared
+        others = [file for file in prepared.iterdir() if file.is_file() and file != source] if prepared.is_dir() else []
+        files = {path.parent / file.name: file.read_bytes() for file in others} | {path: source.read_bytes()}
+    except OSError as error:
+        raise ConfigError(f"准备的配置无法读取 the prepared configuration cannot be read: {error}; check --from") from error
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file, content in files.items():  # the configuration last: it names what is there
+            if not file.exists():
+                with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600), "wb") as copy:
+                    copy.write(content)
+    except OSError as error:
+        raise ConfigError(f"文件无法写入 {path.parent}: {error} cannot be written; check its permissions") from error
+    return list(files)
 
 
 def text(name: str, answers: Answers) -> str:

@@ -30,7 +30,7 @@ from typing import Any, BinaryIO, Final
 
 from host_agent import AGENT_VERSION
 from host_agent.api.metrics import TOKEN_FILE as METRICS_TOKEN_FILE
-from host_agent.api.server import TOKEN_FILE
+from host_agent.api.where import TOKEN_FILE
 from host_agent.asking import ask
 from host_agent.config import PREFIX, Config, load
 from host_agent.doctor import examine

@@ -21,15 +21,13 @@ from host_agent.api.metrics import TOKEN_FILE as METRICS_TOKEN_FILE
 from host_agent.api.metrics import Metrics
 from host_agent.api.show import Show
 from host_agent.api.stream import Streams
+from host_agent.api.where import HOST, PORT_FILE, TOKEN_FILE
 from host_agent.config import ApiConfig
 from host_agent.errors import AgentError
 
 log = logging.getLogger("agent.api")
 
-TOKEN_FILE = "api-token"  # noqa: S105  # the name of the file, not a token
-PORT_FILE = "api-port"
 LEAST_TOKEN = 20
-HOST = "127.0.0.1"
 MOST_MESSAGE_BYTES = 64 * 1024
 
 

@@ -27,6 +27,8 @@ BAUD = 115_200
 READ_TIMEOUT_S = 0.5
 WRITE_TIMEOUT_S = 1.0
 CHUNK_BYTES = 4096
+_NOTHING_CAME = ", 1460)"
+"""ERROR_TIMEOUT, which wine makes of a read's time-out; Windows itself calls it success with no bytes."""
 USB_SERIAL_ONLY = ("ttyACM", "ttyUSB", "COM", "cu.usb")
 
 
@@ -70,6 +72,8 @@ class _SerialTransport:
                 data += self._serial.read(min(waiting, CHUNK_BYTES))  # what came with the byte that was waited for
             return data
         except (OSError, TypeError) as error:  # TypeError: pyserial's own, when closed during a read
+            if _NOTHING_CAME in str(error):
+                return b""
             raise PortError(f"端口中断，请检查连线 the port failed, check the cable: {error}") from error
 
     def write(self, data: bytes) -> None:

@@ -1,13 +1,14 @@
 """The agent as a systemd service: an account of its own, a unit that leaves it little, a rule that keeps probing programs off.
 
-`install` and `remove` do the same thing when they are called again. Below another `root` they only put files there, as a package
-or an image needs them: no account is made and nothing is started. Configuration and data are never removed.
-Called by the commands `agent service …`.
+`install` and `remove` do the same thing when they are called again. Below another `root` they only put files there, as a
+package or an image needs them: no account is made and nothing is started. Configuration and data are never removed. Called by
+the commands `agent service …`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -147,6 +148,24 @@ def remove(root: Path = Path("/")) -> list[Path]:
     return files
 
 
+def installed_config(root: Path = Path("/")) -> Path | None:
+    """Return the configuration with which the service runs; None when it is not installed."""
+    unit_file = root / UNIT
+    found = (
+        re.search(r"^ExecStart=.* --config (\S+)$", unit_file.read_text(encoding="utf-8"), re.M) if unit_file.exists() else None
+    )
+    return Path(found[1]) if found else None
+
+
+def stop() -> bool:
+    """Stop the service; tell whether there is one. It starts again with the machine."""
+    _must_be_linux()
+    if not (Path("/") / UNIT).exists():
+        return False
+    _run("systemctl", "stop", f"{NAME}.service")
+    return True
+
+
 def state() -> str:
     """Return systemd's word for the service: active, failed, inactive …; `not installed` without a unit."""
     _must_be_linux()
@@ -195,4 +214,4 @@ def _must_be_booted() -> None:
 
 def _must_be_linux() -> None:
     if sys.platform != "linux":
-        raise AgentError("此命令目前仅支持 Linux this command is for Linux so far")
+        raise AgentError("此命令仅支持 Linux this is for Linux only")

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -256,16 +255,12 @@ def policy(origin: str) -> Iterator[None]:
         file.unlink()
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can place a policy for Chromium")
 @pytest.mark.parametrize("is_allowed", [False, True], ids=["without the policy", "with the policy"])
 def test_a_page_from_the_network_reaches_this_pc_only_by_the_policy(
     hall: Hall, playwright: Playwright, page_port: int, tmp_path: Path, is_allowed: bool
 ) -> None:
     """The page's address is declared to be a public one: Chromium then holds it to its rules for pages from elsewhere."""
-    if os.name == "nt":
-        pytest.skip("the policy is a file on Linux")
-    assert sys.platform != "win32"
-    if os.geteuid() != 0:
-        pytest.skip("only root can place a policy for Chromium")
     flag = f"--ip-address-space-overrides=127.0.0.1:{page_port}=public"
     folder = quick_start(hall, tmp_path / "page")
     with contextlib.ExitStack() as stack:

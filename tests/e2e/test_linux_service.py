@@ -136,6 +136,8 @@ def test_it_is_installed_again_and_removed_without_a_trace(tmp_path: Path, confi
         link = root / "etc/systemd/system/multi-user.target.wants" / f"{linux.NAME}.service"
         assert link.is_symlink(), "starts with the machine"
         assert (root / linux.RULES).exists()
+    service("install", "--root", str(root))
+    assert linux.installed_config(root) == config, "the service keeps its configuration"
     assert "removed" in service("remove", "--root", str(root))
     assert [path for path in root.rglob("*") if not path.is_dir()] == []
     assert "not installed" in service("remove", "--root", str(root))

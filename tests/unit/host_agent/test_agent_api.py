@@ -15,7 +15,8 @@ import pytest
 
 from host_agent.api import show as show_module
 from host_agent.api.app import make_app
-from host_agent.api.server import LEAST_TOKEN, TOKEN_FILE, read_or_make_token
+from host_agent.api.server import LEAST_TOKEN, read_or_make_token
+from host_agent.api.where import TOKEN_FILE
 from host_agent.config import ApiConfig
 from host_agent.errors import RequestError
 from host_agent.store.evaluations import EvaluationStore
