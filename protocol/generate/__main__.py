@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from protocol.generate import device_codec, dissector, page, vectors
+from protocol.generate import asyncapi, device_codec, dissector, page, vectors
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: dict[str, Callable[[], str]] = {
+    asyncapi.PATH: asyncapi.generate,
     device_codec.PATH: device_codec.generate,
     dissector.PATH: dissector.generate,
     page.PATH: page.generate,

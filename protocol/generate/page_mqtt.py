@@ -37,7 +37,7 @@ from protocol.topics import Down, Up, Window, all_up
 _WINDOW = Window("533100", "zwdt", "07")
 _SESSION = "7d0c1f6a52e94b3b8f3e9a6c11d2e047"
 _NOON = 1_767_240_000_000
-_TOPICS: dict[Up | Down, type[Payload]] = {
+TOPICS: dict[Up | Down, type[Payload]] = {
     Up.RECORD: RecordEvent,
     Up.CASE: LateCase,
     Up.STATE: State,
@@ -53,38 +53,38 @@ _PARTS: list[type[Payload]] = [
 def topics() -> str:
     """Return the table of topics."""
     rows = []
-    for what, model in _TOPICS.items():
+    for what, model in TOPICS.items():
         topic = _WINDOW.up(what) if isinstance(what, Up) else _WINDOW.down(what)
         way = "agent → collector" if isinstance(what, Up) else "collector → agent"
         subscription = f"`{all_up(what)}`" if isinstance(what, Up) else "its own"
-        meaning = _sentences(type(what))[what.name]
+        meaning = sentences(type(what))[what.name]
         rows.append([f"`{topic}`", way, subscription, f"[{model.__name__}](#{model.__name__.lower()})", meaning])
     return table(["topic, for example", "direction", "subscription", "payload", "delivery and purpose"], rows)
 
 
 def payloads() -> str:
     """Return every payload: sentence, fields, and an example where it is a message of its own."""
-    examples = _examples()
+    shown = examples()
     parts = []
     for model in _PARTS:
         lines = [f"### {model.__name__}", "", textwrap.dedent(" " * 4 + (model.__doc__ or "")).strip(), "", _fields(model)]
-        if model in examples:
-            content = json.loads(examples[model].to_json())
+        if model in shown:
+            content = json.loads(shown[model].to_json())
             lines += ["", "```json", json.dumps(content, ensure_ascii=False, indent=2), "```"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
 def _fields(model: type[Payload]) -> str:
-    sentences = _sentences(model)
+    said = sentences(model)
     rows = [
-        [f"`{name}`", _type(field.annotation, field.metadata), "yes" if field.is_required() else "no", sentences[name]]
+        [f"`{name}`", _type(field.annotation, field.metadata), "yes" if field.is_required() else "no", said[name]]
         for name, field in model.model_fields.items()
     ]
     return table(["field", "type", "required", "meaning"], rows)
 
 
-def _sentences(documented: type) -> dict[str, str]:
+def sentences(documented: type) -> dict[str, str]:
     """Return the string under each field of a class, by the field's name."""
     body = ast.parse(textwrap.dedent(inspect.getsource(documented))).body[0]
     found: dict[str, str] = {}
@@ -128,7 +128,8 @@ def _limits(metadata: list[Any]) -> list[str]:
     return found
 
 
-def _examples() -> dict[type[Payload], Payload]:
+def examples() -> dict[type[Payload], Payload]:
+    """Return a valid example of every payload that is a message of its own."""
     vector = signed_vectors.chain()[2]
     raw = bytes.fromhex(vector["record"])
     record = parse_record(raw)

@@ -127,7 +127,7 @@ def test_a_good_database_is_good_also_beside_a_running_agent(tmp_path: Path) -> 
     fill(tmp_path)
     writer = Writer(tmp_path)
     found = list(soundness.check(tmp_path / FILE_NAME, EPOCH_MS, is_running=True))
-    assert [one.grade for one in found] == [Grade.OK] * 6
+    assert [one.grade for one in found] == [Grade.OK] * 7
     words = " ".join(one.text for one in found)
     assert "to send 40" in words
     assert "receipted 20" in words
