@@ -79,15 +79,15 @@ class WindowPC:
 
     def await_talking(self) -> None:
         """Find where the API of the agent that runs now is, and wait until it talks to device and broker."""
-        port = eventually("the API has a port", lambda: (self.data / "api-port").read_text(encoding="ascii"))
-        self.hall.agent.url = f"http://127.0.0.1:{port}"
         eventually("the API answers", self._answers)
         self.hall.await_talking()
 
     def _answers(self) -> bool:
         try:
+            port = (self.data / "api-port").read_text(encoding="ascii")  # each time: a killed agent leaves its own behind
+            self.hall.agent.url = f"http://127.0.0.1:{port}"
             return self.hall.ask("GET", "/v1/status").status_code == 200
-        except (OSError, httpx.HTTPError):
+        except (OSError, httpx.HTTPError, httpx.InvalidURL):
             return False
 
     def is_installed(self) -> bool:

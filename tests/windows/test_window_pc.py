@@ -31,6 +31,15 @@ ELSEWHERE = r"C:\Hall 1\agent.toml"
 UNINSTALL = rf'"{PROGRAM}\uninstall.exe" /S'
 
 
+def test_another_windows_is_refused_before_anything_is_put_there(windows: Wine, setups: Setups) -> None:
+    windows.be("win7")
+    try:
+        assert windows.run(setups.now, "/S").returncode == 2
+        assert not windows.here(PROGRAM).exists()
+    finally:
+        windows.be("win10")
+
+
 def test_a_window_pc_from_setup_to_uninstall(windows: Wine, setups: Setups, tmp_path: Path) -> None:
     with Hall(tmp_path / "hall", start_nats(tmp_path / "broker")) as hall:
         hall.collector.start()
@@ -54,6 +63,10 @@ def the_first_rating(pc: WindowPC, setups: Setups) -> None:
     assert not pc.is_installed(), "there is no configuration yet"
     broker = f"127.0.0.1:{hall.broker.port} --device-port COM5"
     pc.type(INIT, {"mqtt.example": broker})
+    config = pc.home / "agent.toml"
+    text = config.read_text(encoding="utf-8")
+    assert "#port = 17610" in text
+    config.write_text(text.replace("#port = 17610", "port = 0"), encoding="utf-8")  # on this machine it may be in use
     pc.type(f'"{AGENT}" config check', {})
     pc.type(f'"{AGENT}" service install', {})
     assert pc.type(f'"{AGENT}" service status', {}).strip() == "active"
@@ -190,15 +203,6 @@ def many_pcs_with_a_chinese_folder(pc: WindowPC, setups: Setups, scratch: Path) 
     eventually("it stops in time, also for a shutdown", lambda: not pc.processes(), within_s=3.0)
     pc.type(f"{UNINSTALL} /PURGE", {})
     eventually("it is gone", lambda: not pc.program.exists() and not pc.home.exists())
-
-
-def test_another_windows_is_refused_before_anything_is_put_there(windows: Wine, setups: Setups) -> None:
-    windows.be("win7")
-    try:
-        assert windows.run(setups.now, "/S").returncode == 2
-        assert not windows.here(PROGRAM).exists()
-    finally:
-        windows.be("win10")
 
 
 def names() -> list[str]:
