@@ -23,6 +23,7 @@ from tools.windows.wine import Wine, there
 
 HERE = Path(__file__).parent
 OURS = ("host_agent", "protocol")
+STATIC = ROOT / "host_agent" / "api" / "static"
 LEFT_OUT = (
     "tkinter",
     "PIL",
@@ -83,6 +84,7 @@ def _freeze(scratch: Path, windows: Wine | None) -> None:
         "--noconfirm", "--onedir", "--console", "--noupx", "--name", "agent", "--log-level", "WARN",
         "--distpath", path(scratch / "dist"), "--workpath", path(scratch / "work"), "--specpath", path(scratch),
         "--paths", path(ROOT), "--hidden-import", "host_agent.service.windows_host", "--additional-hooks-dir", path(HERE / "hooks"),
+        "--add-data", f"{path(STATIC)};host_agent/api/static",
         *(word for module in LEFT_OUT for word in ("--exclude-module", module)),
         path(ROOT / "host_agent" / "__main__.py"),
     ]  # fmt: skip
