@@ -10,6 +10,7 @@ import logging
 import signal
 import sys
 import urllib.error
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from host_agent.doctor.show import show
 from host_agent.errors import AgentError
 from host_agent.service import linux, windows
 from host_agent.service.notify import Notifier
+from host_agent.tail import lines as tail_lines
 from protocol.errors import PayloadError
 from protocol.topics import Window
 
@@ -89,6 +91,21 @@ def status(config: ConfigOption = STANDARD_CONFIG) -> None:
     console.print(_table(report))
     if report["link_trouble"] or report["broker_trouble"] or report["store_trouble"]:
         raise typer.Exit(2)
+
+
+@app.command()
+def tail(
+    config: ConfigOption = STANDARD_CONFIG,
+    count: Annotated[int | None, typer.Option("--lines", "-n", min=1, help="显示多少行后结束 end after so many lines")] = None,
+) -> None:
+    """跟踪：实时显示线路上的每一帧和窗口事件，不显示等级 Show every frame on the line and every event as they happen, never a level.
+
+    Ctrl-C 结束 ends it. 收发 sent and received: → 发往评价器 to the device, ← 来自评价器 from it, * 窗口事件 event of the window.
+    """
+    for line in islice(tail_lines(load(config).data_dir), count):
+        typer.echo(line)
+    if count is None:
+        typer.echo("代理程序已停止 the agent has stopped", err=True)
 
 
 @app.command()

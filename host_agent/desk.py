@@ -19,6 +19,7 @@ from host_agent.evaluations import Evaluation, EvaluationState
 from host_agent.instant import Instant
 from host_agent.link.attachment import Attachment
 from host_agent.link.events import Answered
+from host_agent.link.trace import Trace
 from host_agent.notices import EvaluationChanged, FreeRatingGiven, Notices, WindowChanged
 from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.late_cases import FreeRating, LateCaseStore
@@ -186,6 +187,11 @@ class Desk:
     def window(self) -> WindowChanged:
         """Return who serves, whether the window serves, and which device is connected."""
         return WindowChanged(self.staff, self.paused is not None, self._device)
+
+    @property
+    def trace(self) -> Trace:
+        """What goes over the line, for whoever watches."""
+        return self._attachment.trace
 
     def free_ratings(self, limit: int) -> list[FreeRating]:
         """Return the latest ratings that nobody was asked for, the latest first."""

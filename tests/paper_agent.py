@@ -26,6 +26,7 @@ from host_agent.config import ApiConfig
 from host_agent.desk import Desk
 from host_agent.instant import Instant
 from host_agent.link.events import Answered
+from host_agent.link.trace import Trace
 from host_agent.report import StatusReport
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
@@ -63,6 +64,7 @@ class PaperAgent:
         self.number = 0
         self.calls = 0
         self.asked: list[Message] = []
+        self.trace = Trace()
         self.counted: list[str] = []
         self.raises: Exception | None = None
         self.desk = Desk(self, EvaluationStore(self.writer), LateCaseStore(self.writer), os.urandom, shows_level=shows_level)  # type: ignore[arg-type]  # it is the attachment as well

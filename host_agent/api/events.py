@@ -47,6 +47,14 @@ def add_events(app: FastAPI, streams: Streams) -> None:
         """
         return _answer(await streams.window(last_event_id))
 
+    @app.get("/v1/trace", response_class=StreamingResponse, responses=_SSE, summary="线路跟踪 Frames on the line")
+    async def trace() -> StreamingResponse:
+        """Tell every frame between agent and device in words, and the events of the window: what `agent tail` shows.
+
+        Events: those of `/v1/events`, and `frame` (text).
+        """
+        return _answer(await streams.trace())
+
     @app.get(
         "/v1/evaluations/{evaluation_id}/events",
         response_class=StreamingResponse,

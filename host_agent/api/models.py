@@ -198,6 +198,12 @@ class FreeRatingAnswer(BaseModel):
         return cls(device=rating.device, seq=rating.seq, at_ms=rating.at_ms, staff=rating.staff, case=case)
 
 
+class FrameAnswer(BaseModel):
+    """A frame on the line between agent and device, in words, without a level."""
+
+    text: str
+
+
 class ErrorAnswer(BaseModel):
     """What went wrong: a stable word, and a sentence that ends in what to do."""
 

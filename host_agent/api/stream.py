@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from host_agent.agent import Agent
-from host_agent.api.models import FreeRatingAnswer, WindowAnswer
+from host_agent.api.models import FrameAnswer, FreeRatingAnswer, WindowAnswer
 from host_agent.api.show import Show, soon
 from host_agent.desk import Desk
 from host_agent.errors import RequestError
@@ -39,7 +39,8 @@ class Happened:
 
     def as_sse(self) -> str:
         """Return it as a server-sent event."""
-        return f"id: {self.id}\nevent: {self.name}\ndata: {self.data.model_dump_json()}\n\n"
+        numbered = f"id: {self.id}\n" if self.id else ""
+        return f"{numbered}event: {self.name}\ndata: {self.data.model_dump_json()}\n\n"
 
     def as_message(self) -> str:
         """Return it as a message of a WebSocket."""
@@ -51,16 +52,16 @@ class _Mailbox:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[Entry | str] = deque()
         self._changed = asyncio.Event()
         self.closed = False
 
-    def tell(self, entry: Entry) -> None:
-        """Leave an entry; from the agent's thread."""
+    def tell(self, entry: Entry | str) -> None:
+        """Leave an entry, or a line of the trace; from the agent's thread."""
         with contextlib.suppress(RuntimeError):  # the server has ended
             self._loop.call_soon_threadsafe(self._put, entry)
 
-    def _put(self, entry: Entry) -> None:
+    def _put(self, entry: Entry | str) -> None:
         if len(self._entries) >= MOST_WAITING:
             self.close()
         else:
@@ -72,7 +73,7 @@ class _Mailbox:
         self.closed = True
         self._changed.set()
 
-    async def take(self) -> Entry | None:
+    async def take(self) -> Entry | str | None:
         """Return the next entry, None when there is none for a while or no more will come."""
         if not self._entries and not self.closed:
             self._changed.clear()
@@ -117,6 +118,22 @@ class Streams:
         first = await soon(self._agent.call(lambda desk, _now: begin(desk)))
         return await self._begun(self._told(mailbox, first, evaluation_id))
 
+    async def trace(self) -> AsyncGenerator[Happened | None, None]:
+        """Begin to listen to everything at the window and every frame on the line; RequestError 503 when too many do."""
+        mailbox = _Mailbox()
+
+        def begin(desk: Desk) -> list[Entry]:
+            first = _begin(desk, mailbox, None)
+            try:
+                desk.trace.watch(mailbox.tell)
+            except RequestError:
+                desk.notices.leave(mailbox.tell)
+                raise
+            return first
+
+        first = await soon(self._agent.call(lambda desk, _now: begin(desk)))
+        return await self._begun(self._told(mailbox, first, None))
+
     async def _begun(self, events: AsyncGenerator[Happened | None, None]) -> AsyncGenerator[Happened | None, None]:
         """Step to the first yield: a generator that was never begun is not ended either, and would go on listening."""
         await anext(events)
@@ -126,13 +143,15 @@ class Streams:
         self, mailbox: _Mailbox, first: list[Entry], evaluation_id: str | None
     ) -> AsyncGenerator[Happened | None, None]:
         self._mailboxes.add(mailbox)
-        waiting = deque(first)
+        waiting: deque[Entry | str] = deque(first)
         try:
             yield None
             while not mailbox.closed:
                 entry = waiting.popleft() if waiting else await mailbox.take()
                 if entry is None:
                     yield None
+                elif isinstance(entry, str):
+                    yield Happened("", "frame", FrameAnswer(text=entry))
                 elif evaluation_id is None:
                     yield await self._happened(entry)
                 elif isinstance(entry.notice, EvaluationChanged) and entry.notice.evaluation.id == evaluation_id:
@@ -141,7 +160,7 @@ class Streams:
                         return
         finally:
             self._mailboxes.discard(mailbox)
-            self._agent.call(lambda desk, _now: desk.notices.leave(mailbox.tell))
+            self._agent.call(lambda desk, _now: _leave(desk, mailbox))
 
     async def _happened(self, entry: Entry) -> Happened:
         name, data = await self._shown(entry.notice)
@@ -158,6 +177,11 @@ class Streams:
         """Return the number in an id of this run, None for any other text."""
         match = _ID.fullmatch(last_id or "")
         return int(match[2]) if match and match[1] == self._run else None
+
+
+def _leave(desk: Desk, mailbox: _Mailbox) -> None:
+    desk.notices.leave(mailbox.tell)
+    desk.trace.leave(mailbox.tell)
 
 
 def _begin(desk: Desk, mailbox: _Mailbox, after: int | None) -> list[Entry]:

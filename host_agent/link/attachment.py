@@ -18,6 +18,7 @@ from host_agent.link.conversation import CALLING, Conversation, LinkState
 from host_agent.link.events import Event, Identified, Refused, Silent
 from host_agent.link.port import OpenPort, Ports, Transport
 from host_agent.link.search import ANSWER_WITHIN_S, Search
+from host_agent.link.trace import Trace
 from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 from protocol.messages import Message, TimeSource
 
@@ -46,6 +47,7 @@ class Attachment:
         dtr: bool = True,
         rts: bool = False,
     ) -> None:
+        self.trace = Trace()
         self._entropy = entropy
         self._search = Search(port_name)
         self._ports = ports
@@ -171,7 +173,7 @@ class Attachment:
             lambda why: self._post(partial(self._failed, number, why)),
         )
         # no secret: it only tells one conversation's answers from another's
-        self.conversation = Conversation(int.from_bytes(self._entropy(4), "little"), now, TimeSource.FREE_RUNNING)
+        self.conversation = Conversation(int.from_bytes(self._entropy(4), "little"), now, TimeSource.FREE_RUNNING, self.trace)
         self._answer_by_s = now.mono_s + ANSWER_WITHIN_S
         self.flush()
 

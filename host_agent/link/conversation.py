@@ -14,6 +14,7 @@ from enum import Enum
 
 from host_agent.instant import Instant
 from host_agent.link.events import Alarmed, Answered, Event, Identified, Received, Refused, Reported, Said, Silent, Skipped
+from host_agent.link.trace import Trace
 from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 from protocol.errors import FrameError, MessageError, RecordError
 from protocol.framing import Frame, FrameDecoder, encode_frame
@@ -101,7 +102,8 @@ class Counters:
 class Conversation:
     """Feed it with `receive` and `tick`, send what `take_output` returns."""
 
-    def __init__(self, session: int, now: Instant, source: TimeSource = TimeSource.UNKNOWN) -> None:
+    def __init__(self, session: int, now: Instant, source: TimeSource = TimeSource.UNKNOWN, trace: Trace | None = None) -> None:
+        self._trace = trace or Trace()
         self.state = LinkState.ASKING
         self.counters = Counters()
         self.answer: HelloAnswer | None = None
@@ -191,6 +193,7 @@ class Conversation:
         for item in self._decoder.feed(data):
             if isinstance(item, FrameError):
                 self.counters.damage(item.reason)
+                self._trace.damaged(item.reason)
                 continue
             try:
                 message = parse_message(item)
@@ -199,7 +202,10 @@ class Conversation:
                     self.counters.unknown += 1
                 else:
                     self.counters.damage(f"message {error.reason}")
+                self._trace.damaged(f"message {error.reason}")
                 continue
+            if self._trace.is_on:
+                self._trace.heard(message, item.correlation)
             if self.state in CALLING and not isinstance(message, HelloAnswer | Error):
                 continue  # left over from an earlier conversation
             self._heard_s = now.mono_s
@@ -368,6 +374,8 @@ class Conversation:
         return events
 
     def _send(self, message: Message, correlation: int = 0) -> None:
+        if self._trace.is_on:
+            self._trace.sent(message, correlation)
         self._output += encode_frame(message.frame(correlation))
 
     def _next_correlation(self) -> int:
