@@ -143,7 +143,10 @@ def init(
             "消息服务器口令，没有则回车 the broker's password, if any", "", hide_input=True, show_default=False
         )
     user = username or (place.path if password else None)
-    made = config_file.write(config, config_file.Answers(place, host, port, tls, ca_file, user, password or None, device_port))
+    # where Linux keeps such data, when the configuration is where Linux keeps those
+    data_dir = "/var/lib/haochaping" if config.parent == Path("/etc/haochaping") else "data"
+    answers = config_file.Answers(place, host, port, tls, ca_file, user, password or None, device_port, data_dir)
+    made = config_file.write(config, answers)
     typer.echo(f"已建立 made: {', '.join(str(path) for path in made)}")
     typer.echo(f"下一步 next: agent config check --config {config}")
 

@@ -37,7 +37,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={python} -m host_agent run --config {config}
+ExecStart={program} run --config {config}
 WatchdogSec=30
 Restart=always
 RestartSec=2
@@ -81,7 +81,7 @@ SystemCallFilter=~@privileged @resources
 WantedBy=multi-user.target
 """
 
-_RULES = """\
+RULES_TEXT = """\
 # 评价器 Rating devices: ModemManager 和盲文程序不得试探 no modem manager and no braille program may probe them;
 # 固定名称 a name that stays: /dev/haochaping-<serial>
 ACTION=="remove", GOTO="haochaping_end"
@@ -92,9 +92,9 @@ LABEL="haochaping_end"
 """
 
 
-def unit(python: str, config: Path, data_dir: Path) -> str:
-    """Return the unit's text."""
-    return _UNIT.format(name=NAME, account=ACCOUNT, python=python, config=config, data_dir=data_dir)
+def unit(program: str, config: Path, data_dir: Path) -> str:
+    """Return the unit's text; `program` is the command line of `agent`."""
+    return _UNIT.format(name=NAME, account=ACCOUNT, program=program, config=config, data_dir=data_dir)
 
 
 def install(config: Path, settings: Config, root: Path = Path("/")) -> list[Path]:
@@ -108,7 +108,10 @@ def install(config: Path, settings: Config, root: Path = Path("/")) -> list[Path
             )
     if root == Path("/"):
         _must_be_booted()
-    files = {root / UNIT: unit(sys.executable, config.resolve(), settings.data_dir), root / RULES: _RULES}
+    files = {
+        root / UNIT: unit(f"{sys.executable} -m host_agent", config.resolve(), settings.data_dir),
+        root / RULES: RULES_TEXT,
+    }
     try:
         for file, text in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
