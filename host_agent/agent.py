@@ -378,14 +378,20 @@ class Agent:
         self._unmet = answer
         expected = self._config.device.id
         if expected is not None and answer.device != expected:
-            log.warning(
-                "窗口应为评价器 %s，实际为 %s the configuration names another device; ratings are taken all the same",
-                expected,
-                answer.device,
-            )
+            log.warning("%s", self._misplaced(answer.device))
             self._counters["unexpected_device"] += 1
         if self._store_trouble.error is None:
             self._meet(now)
+
+    def _misplaced(self, device: str) -> str | None:
+        """Return what to say of a device that belongs to another window, None where it belongs here."""
+        expected = self._config.device.id
+        if expected is None or device == expected:
+            return None
+        return (
+            f"本窗口应为评价器 {expected}，现在是 {device}，请换回，或修改 device.id；评价照常收集 "
+            f"this window expects {expected}: swap them back, or change device.id; ratings are taken all the same"
+        )
 
     def _meet(self, now: Instant) -> None:
         """Look up the device that has said who it is, and begin with it."""
@@ -502,6 +508,7 @@ class Agent:
             port=self._attachment.port_name,
             link_trouble=None if self._attachment.is_talking else self._attachment.trouble,
             device=device.device if device else None,
+            device_trouble=self._misplaced(device.device) if device else None,
             firmware=device.firmware if device else None,
             boot=device.boot if device else None,
             release_on_ack=bool(device and device.capabilities & Capability.RELEASE_ON_ACK),

@@ -89,7 +89,7 @@ def status(config: ConfigOption = STANDARD_CONFIG) -> None:
     except (OSError, ValueError) as error:
         raise AgentError("代理程序未运行，请先启动 the agent is not running; start it: agent run --config …") from error
     console.print(_table(report))
-    if report["link_trouble"] or report["broker_trouble"] or report["store_trouble"]:
+    if any(report[name] for name in ("link_trouble", "device_trouble", "broker_trouble", "store_trouble")):
         raise typer.Exit(2)
 
 
@@ -266,6 +266,7 @@ def _table(report: dict[str, Any]) -> Table:
     release = "代理回执即释放，弱保证 released by the agent's ack: weaker" if report["release_on_ack"] else ""
     rows = (
         ("评价器 device", f"{report['device'] or '—'} {report['firmware'] or ''} {release}".strip()),
+        *([("评价器不符 another device", report["device_trouble"])] if report["device_trouble"] else []),
         ("连接 link", _link(report)),
         ("工作人员 staff", f"{report['staff'] or '—'}{' 暂停服务 paused' if report['paused'] else ''}"),
         ("正在评价 being asked", report["evaluation"] or "—"),

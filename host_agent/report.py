@@ -15,6 +15,8 @@ class StatusReport:
     port: str | None
     link_trouble: str | None
     device: str | None
+    device_trouble: str | None
+    """What is wrong with the device being here, in words for a person."""
     firmware: str | None
     boot: int | None
     release_on_ack: bool

@@ -33,6 +33,8 @@ def device(report: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(what, Grade.FAIL, f"{report['link']}: {why}")
         return
     yield Finding(what, Grade.OK, f"{report['device']}，固件 firmware {report['firmware']}，{report['port']}")
+    if report["device_trouble"]:
+        yield Finding(what, Grade.FAIL, report["device_trouble"])
     if report["conditions"]:
         yield Finding(
             what, Grade.WARN, f"评价器报告异常，请联系运维 it reports: {', '.join(report['conditions'])}; call the technician"

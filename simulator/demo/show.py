@@ -147,9 +147,9 @@ def _welcome(url: str, example: str, stage: Stage, folder: Path) -> Panel:
         "   再试：拔数据线、断电、按键、插好——评价一条不少。\n"
         "1. Open an evaluation at the window PC. 2. Press a button on the device. 3. Watch it arrive.\n"
         "   Then try: unplug, cut the power, press, plug in again. Nothing is lost.\n\n"
-        f"页面 page        {url}\n业务系统 example  {example}\n"
-        f"接口 API         {stage.agent_url}  令牌 token: {folder / 'agent' / 'api-token'}\n"
-        f"数据 data        {folder}\n停止 stop        Ctrl-C",
+        f"页面 page         {url}\n业务系统 example  {example}\n"
+        f"接口 API          {stage.agent_url}  令牌 token: {folder / 'agent' / 'api-token'}\n"
+        f"数据 data         {folder}\n停止 stop         Ctrl-C",
         title="好差评演示 rating demo",
         expand=False,
     )

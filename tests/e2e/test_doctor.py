@@ -341,6 +341,7 @@ REPORT: dict[str, Any] = {
     "link": "talking",
     "port": "COM3",
     "link_trouble": None,
+    "device_trouble": None,
     "device": "PJ-0001",
     "firmware": "1",
     "conditions": [],
@@ -366,6 +367,7 @@ REPORT: dict[str, Any] = {
         ({"broker_trouble": "thrown off"}, Grade.WARN, "thrown off"),
         ({"store_trouble": "disk full"}, Grade.FAIL, "disk full"),
         ({"link": "refused", "link_trouble": "too old"}, Grade.FAIL, "too old"),
+        ({"device_trouble": "swap them back"}, Grade.FAIL, "swap them back"),
     ],
 )
 def test_what_a_running_agent_says(said: dict[str, Any], grade: Grade, words: str) -> None:

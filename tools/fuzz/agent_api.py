@@ -29,7 +29,8 @@ from tools.fuzz.target import Check, Target, must
 T = TypeVar("T")
 _TOKEN = "t" * 32
 _REPORT = StatusReport(
-    agent="0", window="533103/bench/07", link="talking", port=None, link_trouble=None, device=None, firmware=None, boot=None,
+    agent="0", window="533103/bench/07", link="talking", port=None, link_trouble=None, device=None,
+    device_trouble=None, firmware=None, boot=None,
     release_on_ack=False, staff=None, paused=False, evaluation=None, conditions=[], journal_waiting=None, journal_free=None,
     broker_connected=False, broker_trouble=None, store_trouble=None, databases_set_aside=[], database_bytes=49152,
     database_most_bytes=256_000_000, outbox_to_send=0, outbox_sent=0,
