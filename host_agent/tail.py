@@ -54,5 +54,10 @@ def _read(answer: Any) -> Iterator[str]:
 
 
 def _words(data: dict[str, Any]) -> str:
-    shown = {key: value for key, value in data.items() if value is not None and key not in ("follow_up_url", "level")}
+    shown = {key: _named(value) for key, value in data.items() if value is not None and key not in ("follow_up_url", "level")}
     return " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in shown.items())
+
+
+def _named(value: Any) -> Any:
+    """Return a case without what it does not name."""
+    return {key: one for key, one in value.items() if one is not None} if isinstance(value, dict) else value

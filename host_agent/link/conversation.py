@@ -37,6 +37,7 @@ from protocol.messages import (
     SignOut,
     Start,
     Status,
+    StatusRequest,
     Time,
     TimeSource,
     Unreadable,
@@ -290,6 +291,9 @@ class Conversation:
             self._pass_over(next_seq, events, was_released=False)
 
     def _status(self, frame: Frame, status: Status, events: list[Event]) -> None:
+        pending = self._pending.get(frame.correlation)
+        if pending is not None and isinstance(pending.message, StatusRequest):
+            del self._pending[frame.correlation]  # its answer, as Done is of the others
         if self.state is LinkState.TALKING and status.oldest_seq > self._expected_seq:
             # recycled between its hello and now: it would go on with a record that is never in its turn
             self._pass_over(status.oldest_seq, events, was_released=True)

@@ -297,6 +297,19 @@ def test_a_status_does_not_swallow_a_request() -> None:
     assert line.say(Done(), number) == [Answered(number, None)]
 
 
+def test_a_request_for_a_status_is_answered_by_it_and_not_repeated() -> None:
+    line = talking()
+    line.read()
+    number = line.conversation.request(StatusRequest(), at(0))
+    only(line.say(status(), number + 1), Reported)  # the answer to something else
+    line.conversation.tick(at(1.0))
+    assert line.read() == [StatusRequest(), StatusRequest()]
+    only(line.say(status(), number), Reported)
+    for second in (1.5, 1.9, 2.0):
+        assert line.conversation.tick(at(second)) == []
+    assert not [message for message in line.read() if isinstance(message, StatusRequest)]
+
+
 def test_start_is_repeated_and_without_it_everything_begins_anew() -> None:
     line = paper_line()
     line.answer_hello()
