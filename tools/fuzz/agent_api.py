@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,11 +14,12 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from host_agent.api.app import make_app
-from host_agent.api.models import ErrorAnswer, EvaluationAnswer
+from host_agent.api.models import ErrorAnswer, EvaluationAnswer, FreeRatingAnswer
 from host_agent.config import ApiConfig
 from host_agent.desk import Desk
 from host_agent.instant import Instant
 from host_agent.link.events import Answered
+from host_agent.link.trace import Trace
 from host_agent.report import StatusReport
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
@@ -37,6 +39,24 @@ _REPORT = StatusReport(
     oldest_waiting_ms=None, counters={},
 )  # fmt: skip
 _METHODS_WITHOUT_BODY = ("HEAD",)
+_NOT_JSON = {
+    "/v1/sdk.js": b"text/javascript",
+    "/v1/events": b"text/event-stream",
+    "/v1/trace": b"text/event-stream",
+    "/v1/evaluations/{evaluation_id}/events": b"text/event-stream",
+    "/v1/evaluations/{evaluation_id}/follow-up.{form}": b"image/",
+}
+_TEMPLATES = (
+    (re.compile(r"/v1/evaluations/[^/]+/events"), "/v1/evaluations/{evaluation_id}/events"),
+    (re.compile(r"/v1/evaluations/[^/]+/follow-up\..+"), "/v1/evaluations/{evaluation_id}/follow-up.{form}"),
+    (re.compile(r"/v1/evaluations/.+", re.DOTALL), "/v1/evaluations/{evaluation_id}"),
+    (re.compile(r"/v1/free-ratings/[^/]+/[^/]+/case"), "/v1/free-ratings/{device}/{seq}/case"),
+)
+
+
+def _template(path: str) -> str:
+    """Return the path as the document has it."""
+    return next((template for shape, template in _TEMPLATES if shape.fullmatch(path)), path)
 
 
 class _PaperAgent:
@@ -46,6 +66,7 @@ class _PaperAgent:
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz-")
         self.is_talking = True
         self.trouble: str | None = None
+        self.trace = Trace()
         self._number = 0
         writer = Writer(Path(self._folder.name))
         self.desk = Desk(self, EvaluationStore(writer), LateCaseStore(writer), os.urandom)  # type: ignore[arg-type]  # it is the attachment as well
@@ -86,7 +107,11 @@ def agent_api() -> Check:
         (b"authorization", b"Bearer " + _TOKEN.encode()),
         (b"content-type", b"application/json"),
     ]
-    shapes: dict[str, TypeAdapter[Any]] = {"/v1/status": TypeAdapter(StatusReport)}
+    shapes: dict[str, TypeAdapter[Any]] = {
+        "/v1/status": TypeAdapter(StatusReport),
+        "/v1/free-ratings": TypeAdapter(list[FreeRatingAnswer]),
+        "/v1/free-ratings/{device}/{seq}/case": TypeAdapter(FreeRatingAnswer),
+    }
     evaluation = TypeAdapter(EvaluationAnswer)
 
     def check(data: bytes) -> None:
@@ -95,15 +120,19 @@ def agent_api() -> Check:
         must(status < 500 or status in (503, 504), told)
         if status == 204 or path == "/v1/openapi.json" or method in _METHODS_WITHOUT_BODY:
             return
+        template = _template(path)
+        if status == 200 and template in _NOT_JSON:
+            must(headers.get(b"content-type", b"").startswith(_NOT_JSON[template]), told)
+            must(b"level" not in answer or template == "/v1/sdk.js", told)
+            return
         must(headers.get(b"content-type", b"").startswith(b"application/json"), told)
         content = json.loads(answer)
         if status >= 400:
             ErrorAnswer.model_validate(content, strict=True)
             must(set(content) == set(ErrorAnswer.model_fields), told)
         else:
-            shapes.get(path, evaluation).validate_python(content, strict=False)
+            shapes.get(template, evaluation).validate_python(content, strict=False)
             must("level" not in content, told)
-        template = "/v1/evaluations/{evaluation_id}" if path.startswith("/v1/evaluations/") else path
         known = documented.get(template, {}).get(method.lower())
         must(known is None or str(status) in known["responses"], f"an undocumented answer: {told}")
 
@@ -124,6 +153,15 @@ def _agent_seeds() -> list[bytes]:
         b"DELETE /v1/staff",
         b'PUT /v1/pause\n\n{"reason":"break"}',
         b"DELETE /v1/pause",
+        b'POST /v1/voice\n\n{"prompt":"call","language":"jingpo"}',
+        b'POST /v1/voice\n\n{"text":7}',
+        b"GET /v1/free-ratings?limit=5",
+        b'PUT /v1/free-ratings/PJ-0001/7/case\n\n{"case_no":"L-1","applicant_ref":"a-1"}',
+        b"GET /v1/events\nlast-event-id: 00000000-7",
+        b"GET /v1/trace",
+        b"GET /v1/evaluations/" + b"0" * 32 + b"/events",
+        b"GET /v1/evaluations/" + b"0" * 32 + b"/follow-up.png",
+        b"GET /v1/sdk.js",
         b"GET /v1/status",
         b"GET /v1/openapi.json",
         b"GET /v1/status\nauthorization: Bearer x\ncontent-length: 5\n\nhello",
