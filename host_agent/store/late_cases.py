@@ -12,7 +12,8 @@ from typing import Final
 from host_agent.store.damage import content_checked, must_ascend
 from host_agent.store.database import Writer
 from protocol.payloads import Case
-from protocol.record import Kind, Record, RecordFlag, parse_record
+from protocol.quick_record import quick_parse
+from protocol.record import Kind, Record, RecordFlag
 
 WAITING: Final = 0
 KEPT: Final = 1
@@ -59,7 +60,7 @@ class LateCaseStore:
         """Return the rating with this number if it may have a late case, or has one."""
         rows = self._writer.connection.execute("SELECT raw FROM records WHERE device = ? AND seq = ?", (device, seq)).fetchall()
         with content_checked():
-            records = [parse_record(raw) for (raw,) in rows]
+            records = [quick_parse(raw) for (raw,) in rows]
         # a number that came twice is for the collection to judge; nothing is named for it here
         return self._free(device, records[0]) if len(records) == 1 and may_have_one(records[0]) else None
 
@@ -71,8 +72,10 @@ class LateCaseStore:
         found: list[FreeRating] = []
         with content_checked():
             for device, raw in rows:
-                record = parse_record(raw)
-                if may_have_one(record) and len(found) < limit:
+                if len(found) == limit:
+                    break
+                record = quick_parse(raw)
+                if may_have_one(record):
                     found.append(self._free(device, record))
         return found
 
