@@ -244,7 +244,7 @@ def test_staff_is_bound_into_every_record_and_signing_out_names_who_left() -> No
 def test_the_device_says_what_the_host_asks_for_in_its_language_and_records_nothing() -> None:
     device, host = counter()
     spoken: list[tuple[int, int]] = []
-    device.board.sound = lambda number, language: spoken.append((number, language))  # type: ignore[method-assign]
+    device.board.sound = lambda number, language: spoken.append((number, language))  # type: ignore[method-assign]  # to hear the language too
     before = host.status().next_seq
     for request in (
         Say(prompt=Prompt.WELCOME, number=0, language=Language.DEVICE_SETTING),
