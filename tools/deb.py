@@ -172,7 +172,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="where the package goes")
     try:
         file = build(parser.parse_args(arguments).out)
-    except CannotBuild as error:
+    except (CannotBuild, OSError) as error:
         print(f"无法生成 cannot be made: {error}")
         return 1
     print(f"软件包 package: {file} ({file.stat().st_size / 1e6:.1f} MB)")

@@ -258,3 +258,8 @@ def sql(machine: Machine, statement: str) -> str:
 
 def waiting(machine: Machine) -> int:
     return int(sql(machine, "SELECT count(*) FROM records WHERE state < 2"))
+
+
+def test_a_place_where_nothing_can_be_made_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert deb.main(["--out", "/proc/nowhere"]) == 1
+    assert "无法生成 cannot be made" in capsys.readouterr().out

@@ -110,7 +110,7 @@ def main(arguments: list[str]) -> int:
     try:
         made = program()
         done = setup(out.resolve() / f"haochaping-agent-{AGENT_VERSION}-setup.exe", made)
-    except CannotBuild as error:
+    except (CannotBuild, OSError) as error:
         print(f"无法生成 cannot be made: {error}")
         return 1
     print(f"程序 program: {made}\n安装包 setup: {done} ({done.stat().st_size / 1e6:.1f} MB)")
