@@ -6,29 +6,28 @@ answered. Staff and pause are remembered, so that a device that was away is told
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
-from sqlite3 import Connection, Error
-from typing import Any, TypeVar
+from functools import partial
+from sqlite3 import Connection
 
+from host_agent.device_requests import DeviceRequests, is_done, refuse, resolve, word
 from host_agent.errors import RequestError
 from host_agent.evaluations import Evaluation, EvaluationState
+from host_agent.free_ratings import FreeRatings
 from host_agent.instant import Instant
 from host_agent.link.attachment import Attachment
 from host_agent.link.events import Answered
 from host_agent.link.trace import Trace
 from host_agent.notices import EvaluationChanged, FreeRatingGiven, Notices, WindowChanged
 from host_agent.store.evaluations import EvaluationStore
-from host_agent.store.late_cases import FreeRating, LateCaseStore
+from host_agent.store.late_cases import LateCaseStore
 from protocol.levels import Level
 from protocol.messages import (
     Cancel,
     CancelReason,
     Condition,
-    ErrorCode,
     Language,
     Message,
     Open,
@@ -45,18 +44,6 @@ from protocol.payloads import Case
 from protocol.record import Kind, Record, RecordFlag
 from protocol.signing import NO_DIGEST, context_digest
 
-log = logging.getLogger("agent.desk")
-
-T = TypeVar("T")
-
-_REFUSALS = {
-    ErrorCode.JOURNAL_FULL: "评价器存储已满，等待归集 the device's journal is full; it waits for the collection",
-    ErrorCode.JOURNAL_FAULT: "评价器存储故障，请联系运维 the device's flash fails; call the technician",
-    ErrorCode.VALUE: "评价器不接受此内容，例如没有这段语音 the device does not take this: has it such a text, in its voice pack?",
-    ErrorCode.UNKNOWN_TYPE: "评价器固件过旧，请更新固件 the device's firmware is too old for this; update it",
-    ErrorCode.EVALUATION: "评价器上没有这次评价 the device does not know this evaluation",
-}
-
 
 class Desk:
     """The window's business, over one attachment and one store."""
@@ -71,14 +58,14 @@ class Desk:
         shows_level: bool = False,
     ) -> None:
         self._entropy = entropy
-        self._late_cases = late_cases
         self._shows_level = shows_level
         self._attachment = attachment
+        self._requests = DeviceRequests(attachment)
+        self.free_ratings = FreeRatings(late_cases)
         self._store = store
-        self._asked: dict[int, Callable[[Answered, Instant], None]] = {}
         self._unfinished = {evaluation.id: evaluation for evaluation in store.unfinished()}
-        self._opening: set[str] = set()
-        """Evaluations whose opening the device has not answered yet."""
+        self._opening: dict[str, int] = {}
+        """Evaluations whose opening the device has not answered yet, each with the number of that request."""
         self._waiters: dict[str, list[Future[Evaluation]]] = {}
         self.staff: str | None = None
         self.paused: PauseReason | None = None
@@ -104,53 +91,19 @@ class Desk:
                 raise RequestError(409, "key_reused", "此键已用于另一办件 this key was used for another case")
             future.set_result(self._unfinished.get(known.id, known))
             return future
-        self._must_be_talking()
+        self._requests.must_be_possible()
         serves = staff or self.staff
-        evaluation = Evaluation(
-            id=uuid.UUID(bytes=self._entropy(16), version=4).hex,
-            case=case,
-            timeout_ms=timeout_ms,
-            created_ms=now.utc_ms,
-            key=key,
-            staff=serves,
-        )
-        self._store.add(evaluation)
-        self._unfinished[evaluation.id] = evaluation
-        self._opening.add(evaluation.id)
-        binary = bytes.fromhex(evaluation.id)
+        evaluation = self._begin(case, timeout_ms, key, serves, now)
+        if serves is not None and serves != self.staff:
+            self._requests.ask(SignIn(staff=serves), partial(self._opener_signed_in, serves, evaluation, future), now)
         message = Open(
-            evaluation=binary,
-            context_digest=context_digest(binary, case.fields()) if case is not None else NO_DIGEST,
+            evaluation=bytes.fromhex(evaluation.id),
+            context_digest=_digest(evaluation),
             timeout_ms=timeout_ms,
             language=language,
         )
-
-        def answered(answer: Answered, then: Instant) -> None:
-            if evaluation.id not in self._opening:
-                return  # failed with its signing in already
-            self._opening.discard(evaluation.id)
-            current = self._unfinished.get(evaluation.id)
-            if current is None:  # its record came before the answer
-                _resolve(future, self.get(evaluation.id))
-            elif _is_done(answer):
-                current = self._opened(current)
-                _resolve(future, current)
-            else:
-                _refuse(future, answer)
-                self._change(current.failed(_word(answer), then.utc_ms))
-
-        def signed_in(answer: Answered, then: Instant) -> None:
-            if _is_done(answer):
-                self.staff = serves
-                self._tell_window()
-            else:
-                self._attachment.withdraw(opening)
-                self._asked.pop(opening, None)
-                answered(answer, then)
-
-        if serves is not None and serves != self.staff:
-            self._ask(SignIn(staff=serves), signed_in, now)
-        opening = self._ask(message, answered, now)  # right behind it: nobody else signs in between
+        # right behind the signing in: nobody else signs in between
+        self._opening[evaluation.id] = self._requests.ask(message, partial(self._open_answered, evaluation, future), now)
         return future
 
     def cancel(self, evaluation_id: str, now: Instant) -> Future[Evaluation]:
@@ -160,17 +113,17 @@ class Desk:
         if evaluation.state.is_final:
             future.set_result(evaluation)
             return future
-        self._must_be_talking()
+        self._requests.must_be_possible()
 
         def answered(answer: Answered, _then: Instant) -> None:
-            if not _is_done(answer):
-                _refuse(future, answer)
+            if not is_done(answer):
+                refuse(future, answer)
             elif self.get(evaluation_id).state.is_final:
-                _resolve(future, self.get(evaluation_id))
+                resolve(future, self.get(evaluation_id))
             else:  # done at the device; the record that says how it ended is on its way
                 self._waiters.setdefault(evaluation_id, []).append(future)
 
-        self._ask(Cancel(evaluation=bytes.fromhex(evaluation_id), reason=CancelReason.BY_STAFF), answered, now)
+        self._requests.ask(Cancel(evaluation=bytes.fromhex(evaluation_id), reason=CancelReason.BY_STAFF), answered, now)
         return future
 
     def get(self, evaluation_id: str) -> Evaluation:
@@ -192,23 +145,6 @@ class Desk:
     def trace(self) -> Trace:
         """What goes over the line, for whoever watches."""
         return self._attachment.trace
-
-    def free_ratings(self, limit: int) -> list[FreeRating]:
-        """Return the latest ratings that nobody was asked for, the latest first."""
-        return self._late_cases.recent(limit)
-
-    def name_case(self, device: str, seq: int, case: Case, now: Instant) -> FreeRating:
-        """Name the case of a rating that is bound to none; the same again changes nothing. RequestError 404 and 409."""
-        rating = self._late_cases.rating(device, seq)
-        if rating is None:
-            raise RequestError(
-                404, "unknown_rating", "没有这条可补登的评价 there is no such rating here that a case can be named for"
-            )
-        if rating.case is None:
-            self._late_cases.name(rating, case, self.staff, now.utc_ms)
-        elif rating.case != case:
-            raise RequestError(409, "case_named", "该评价已补登另一办件 another case was named for this rating already")
-        return replace(rating, case=case)
 
     def level(self, evaluation_id: str) -> Level | None:
         """Return how an evaluation was rated where the hall has switched that on, None everywhere else."""
@@ -234,31 +170,29 @@ class Desk:
 
     def sign_in(self, staff: str, now: Instant) -> Future[None]:
         """Name who serves at this window."""
-        return self._simple(SignIn(staff=staff), lambda: setattr(self, "staff", staff), now)
+        return self._ask_window(SignIn(staff=staff), partial(setattr, self, "staff", staff), now)
 
     def sign_out(self, now: Instant) -> Future[None]:
         """Nobody serves at this window."""
-        return self._simple(SignOut(), lambda: setattr(self, "staff", None), now)
+        return self._ask_window(SignOut(), partial(setattr, self, "staff", None), now)
 
     def pause(self, reason: PauseReason, now: Instant) -> Future[None]:
         """The window stops serving for a while."""
-        return self._simple(Pause(reason=reason), lambda: setattr(self, "paused", reason), now)
+        return self._ask_window(Pause(reason=reason), partial(setattr, self, "paused", reason), now)
 
     def resume(self, now: Instant) -> Future[None]:
         """The window serves again."""
-        return self._simple(Resume(), lambda: setattr(self, "paused", None), now)
+        return self._ask_window(Resume(), partial(setattr, self, "paused", None), now)
 
     def say(self, prompt: Prompt, number: int, language: Language, now: Instant) -> Future[None]:
         """Speak to the citizen; `number` is which of the hall's own texts, 0 for a prompt that every device knows."""
-        return self._simple(Say(prompt=prompt, number=number, language=language), lambda: None, now)
+        return self._requests.ask_for(Say(prompt=prompt, number=number, language=language), lambda: None, now)
 
     # --- the device ------------------------------------------------------------------------------------------
 
     def answered(self, answer: Answered, now: Instant) -> None:
         """Take the device's answer to a request."""
-        handler = self._asked.pop(answer.correlation, None)
-        if handler is not None:
-            handler(answer, now)
+        self._requests.answered(answer, now)
 
     def connected(self, device: str, now: Instant) -> None:
         """Tell a device that has come back who serves here and whether the window serves.
@@ -277,15 +211,7 @@ class Desk:
         """Fail what the device will not answer any more."""
         self._device = None
         self._tell_window()
-        asked, self._asked = self._asked, {}
-        trouble: Error | None = None
-        for correlation, handler in asked.items():
-            try:
-                handler(Answered(correlation, None, gave_up=True), now)
-            except Error as error:  # each caller gets an answer, whatever the database says to the one before
-                trouble = error
-        if trouble is not None:
-            raise trouble
+        self._requests.lost(now)
 
     def recorded(self, connection: Connection, records: Sequence[Record], now: Instant) -> list[Evaluation]:
         """End evaluations as the records say, inside the transaction that stores the records; return what changed."""
@@ -306,7 +232,7 @@ class Desk:
         for evaluation in changed:
             self._unfinished.pop(evaluation.id, None)
             for future in self._waiters.pop(evaluation.id, []):
-                _resolve(future, evaluation)
+                resolve(future, evaluation)
             self.notices.say(EvaluationChanged(evaluation))
         for record in records:
             if record.kind is Kind.RATING:
@@ -327,7 +253,7 @@ class Desk:
         """
         if self._adopts:
             self._adopts = False
-            if not self._asked:  # nobody has asked for anything else meanwhile
+            if self._requests.is_idle:  # nobody has asked for anything else meanwhile
                 self.staff = status.staff or None
                 self.paused = PauseReason.OTHER if status.conditions & Condition.PAUSED else None
                 self._tell_window()
@@ -342,6 +268,42 @@ class Desk:
                 self._change(evaluation.device_lost(now.utc_ms))
 
     # --- inside ----------------------------------------------------------------------------------------------
+
+    def _begin(self, case: Case | None, timeout_ms: int, key: str | None, staff: str | None, now: Instant) -> Evaluation:
+        """Store an evaluation that the device is about to be asked for."""
+        evaluation = Evaluation(
+            id=uuid.UUID(bytes=self._entropy(16), version=4).hex,
+            case=case,
+            timeout_ms=timeout_ms,
+            created_ms=now.utc_ms,
+            key=key,
+            staff=staff,
+        )
+        self._store.add(evaluation)
+        self._unfinished[evaluation.id] = evaluation
+        return evaluation
+
+    def _opener_signed_in(
+        self, staff: str, evaluation: Evaluation, future: Future[Evaluation], answer: Answered, now: Instant
+    ) -> None:
+        if is_done(answer):
+            self.staff = staff
+            self._tell_window()
+        else:
+            self._requests.withdraw(self._opening[evaluation.id])
+            self._open_answered(evaluation, future, answer, now)
+
+    def _open_answered(self, evaluation: Evaluation, future: Future[Evaluation], answer: Answered, now: Instant) -> None:
+        if self._opening.pop(evaluation.id, None) is None:
+            return  # failed with its signing in already
+        current = self._unfinished.get(evaluation.id)
+        if current is None:  # its record came before the answer
+            resolve(future, self.get(evaluation.id))
+        elif is_done(answer):
+            resolve(future, self._opened(current))
+        else:
+            refuse(future, answer)
+            self._change(current.failed(word(answer), now.utc_ms))
 
     def _opened(self, evaluation: Evaluation) -> Evaluation:
         """Note that the device asks the citizen; not stored, see `_change`."""
@@ -361,50 +323,18 @@ class Desk:
         self._store.save(evaluation)
         self.announce([evaluation])
 
-    def _must_be_talking(self) -> None:
-        if not self._attachment.is_talking:
-            why = self._attachment.trouble or "正在连接 connecting"
-            raise RequestError(503, "no_device", f"评价器未连接 no device at this window: {why}")
+    def _ask_window(self, message: Message, done: Callable[[], None], now: Instant) -> Future[None]:
+        """Ask for a change of who serves or whether anybody does, and tell of it when the device has taken it."""
 
-    def _ask(self, message: Message, answered: Callable[[Answered, Instant], None], now: Instant) -> int:
-        number = self._attachment.request(message, now)
-        self._asked[number] = answered
-        return number
+        def changed() -> None:
+            done()
+            self._tell_window()
 
-    def _simple(self, message: Message, done: Callable[[], None], now: Instant) -> Future[None]:
-        self._must_be_talking()
-        future: Future[None] = Future()
-
-        def answered(answer: Answered, _then: Instant) -> None:
-            if not _is_done(answer):
-                _refuse(future, answer)
-            else:
-                done()
-                self._tell_window()
-                _resolve(future, None)
-
-        self._ask(message, answered, now)
-        return future
+        return self._requests.ask_for(message, changed, now)
 
 
-def _is_done(answer: Answered) -> bool:
-    return answer.error is None and not answer.gave_up
-
-
-def _word(answer: Answered) -> str:
-    return "no_answer" if answer.error is None else answer.error.name.lower()
-
-
-def _refuse(future: Future[Any], answer: Answered) -> None:
-    if answer.error is None:
-        error = RequestError(504, "no_answer", "评价器没有应答，请检查连线 the device does not answer; check the cable")
-    else:
-        text = _REFUSALS.get(answer.error, f"评价器拒绝了请求 the device refuses: {answer.error.name.lower()}")
-        error = RequestError(409, answer.error.name.lower(), text)
-    if future.set_running_or_notify_cancel():
-        future.set_exception(error)
-
-
-def _resolve(future: Future[T], value: T) -> None:
-    if future.set_running_or_notify_cancel():
-        future.set_result(value)
+def _digest(evaluation: Evaluation) -> bytes:
+    """Return what binds the record to the case."""
+    if evaluation.case is None:
+        return NO_DIGEST
+    return context_digest(bytes.fromhex(evaluation.id), evaluation.case.fields())

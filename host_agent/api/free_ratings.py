@@ -17,7 +17,7 @@ def add_free_ratings(app: FastAPI, agent: Agent) -> None:
     @app.get("/v1/free-ratings", summary="未关联办件的评价 Ratings without a case")
     async def free_ratings(limit: Annotated[int, Query(ge=1, le=100)] = 20) -> list[FreeRatingAnswer]:
         """Return the latest ratings that nobody was asked for, the latest first."""
-        found = await soon(agent.call(lambda desk, _now: desk.free_ratings(limit)))
+        found = await soon(agent.call(lambda desk, _now: desk.free_ratings.recent(limit)))
         return [FreeRatingAnswer.of(rating) for rating in found]
 
     @app.put("/v1/free-ratings/{device}/{seq}/case", summary="补登办件 Name the case of a rating")
@@ -28,4 +28,6 @@ def add_free_ratings(app: FastAPI, agent: Agent) -> None:
     ) -> FreeRatingAnswer:
         """Name the case of a rating that was given without one. The same case again changes nothing; another one is refused."""
         case = body.case()
-        return FreeRatingAnswer.of(await soon(agent.call(lambda desk, now: desk.name_case(device, seq, case, now))))
+        return FreeRatingAnswer.of(
+            await soon(agent.call(lambda desk, now: desk.free_ratings.name_case(device, seq, case, desk.staff, now)))
+        )

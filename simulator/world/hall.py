@@ -129,9 +129,10 @@ class WindowPost:
         self.agent.call(self._name)
 
     def _name(self, desk: Desk, now: Instant) -> None:
-        for rating in desk.free_ratings(NAMED_AT_ONCE):
+        for rating in desk.free_ratings.recent(NAMED_AT_ONCE):
             if rating.case is None:
-                desk.name_case(rating.device, rating.seq, Case(case_no=oracle.late_case(rating.device, rating.seq)), now)
+                case = Case(case_no=oracle.late_case(rating.device, rating.seq))
+                desk.free_ratings.name_case(rating.device, rating.seq, case, desk.staff, now)
                 self.named.add((rating.device, rating.seq))
 
     @property
