@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.store.prepared import Prepared
 from collector.store.tables import late_cases, records
 from protocol.payloads import LateCase
 from protocol.topics import Window
@@ -23,29 +24,35 @@ MOST_CHANGES = 20
 
 def stored(connection: sa.Connection, window: Window, device: str, seq: int) -> tuple[bytes, str] | None:
     """Return MAC and case that a window has named for a record."""
-    query = sa.select(_L.mac, _L.case_json).where(
-        _L.device == device, _L.seq == seq, _L.area == window.area, _L.hall == window.hall, _L.window == window.window
-    )
-    row = connection.execute(query).one_or_none()
+    row = _STORED.row(connection, device=device, seq=seq, area=window.area, hall=window.hall, window=window.window)
     return None if row is None else (bytes(row[0]), row[1])
+
+
+_STORED = Prepared(
+    sa.select(_L.mac, _L.case_json).where(
+        *(column == sa.bindparam(column.name) for column in (_L.device, _L.seq, _L.area, _L.hall, _L.window))
+    )
+)
 
 
 def insert(connection: sa.Connection, window: Window, said: LateCase, now_ms: int) -> None:
     """Store one."""
-    connection.execute(
-        sa.insert(late_cases).values(
-            device=said.device,
-            seq=said.seq,
-            mac=bytes.fromhex(said.record_mac),
-            area=window.area,
-            hall=window.hall,
-            window=window.window,
-            case_json=said.case.to_json().decode(),
-            staff=said.staff,
-            named_ms=said.named_at_ms,
-            received_ms=now_ms,
-        )
+    _INSERT.run(
+        connection,
+        device=said.device,
+        seq=said.seq,
+        mac=bytes.fromhex(said.record_mac),
+        area=window.area,
+        hall=window.hall,
+        window=window.window,
+        case_json=said.case.to_json().decode(),
+        staff=said.staff,
+        named_ms=said.named_at_ms,
+        received_ms=now_ms,
     )
+
+
+_INSERT = Prepared(sa.insert(late_cases), late_cases.c.keys())
 
 
 def cases_of(connection: sa.Connection, rows: Iterable[Mapping[Any, Any]]) -> dict[tuple[str, int], str]:

@@ -4,7 +4,7 @@ SQLAlchemy builds, keys and wraps a statement anew at each execution, which cost
 (measured: 400 µs against 25 µs). Here a statement is written once in SQLAlchemy, compiled for the connection's dialect at its
 first use, and from then on handed to the driver as text, past SQLAlchemy; only its errors are SQLAlchemy's, and a connection
 that is lost is known to be. Values come back as the driver gives them: booleans may be 0 and 1.
-Called by store/records and store/standing, always inside a transaction.
+Called by the modules of queries beside it, always inside a transaction.
 """
 
 from __future__ import annotations
