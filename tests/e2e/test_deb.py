@@ -32,7 +32,7 @@ assert sys.platform != "win32"
 if os.geteuid() != 0 or shutil.which("dpkg-deb") is None or not Path("/usr/bin/python3.11").exists():
     pytest.skip("needs root on Debian 12", allow_module_level=True)
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # six times dpkg in another root, and the building of two packages
 
 NAME, ACCOUNT = "haochaping-agent", "haochaping"
 WITHIN_S = 30
@@ -179,72 +179,80 @@ def test_a_window_pc_from_installation_to_purge(
         port.symlink_to(hall.port.resolve())  # the terminal itself
         shutil.chown(port.resolve(), group="dialout")  # as udev does it with a serial port
         port.resolve().chmod(0o660)
+        install(machine, older)
+        configure(machine, f"127.0.0.1:{hall.broker.port}", port, open_folder / "old.db")
+        upgrade_while_ratings_wait(machine, hall, now, open_folder)
+        remove_and_install_again(machine, now)
+        purge(machine, now)
 
-        # installed, and not yet configured
-        assert "init" in machine.run("dpkg", "-i", str(older))
-        assert machine.exists(f"/etc/systemd/system/multi-user.target.wants/{NAME}.service")
-        assert machine.run("stat", "-c", "%U %a", "/var/lib/haochaping").split() == [ACCOUNT, "700"]
-        machine.run("systemd-analyze", "verify", f"/usr/lib/systemd/system/{NAME}.service")
-        machine.run(NAME, "doctor", code=1)
 
-        # configured; with a database of an earlier schema
-        broker = f"127.0.0.1:{hall.broker.port}"
-        machine.run(
-            NAME, "init", "--area", "533103", "--hall", "dating", "--window", "07", "--broker", broker, "--device-port", str(port)
-        )  # fmt: skip
-        machine.run("sed", "-i", "s/^#port = 17610/port = 0/", "/etc/haochaping/agent.toml")
-        dump = sorted((ROOT / "tests" / "upgrade").glob("agent-*.sql"))[-1]
-        old = open_folder / "old.db"
-        with contextlib.closing(sqlite3.connect(old)) as connection:
-            connection.executescript(
-                "\n".join(
-                    line for line in dump.read_text().splitlines() if not re.match('INSERT INTO "(records|devices)"', line)
-                )
-            )
-        machine.run("install", "-o", ACCOUNT, "-m", "600", str(old), "/var/lib/haochaping/agent.db")
-        assert "错误" not in machine.run(NAME, "config", "check")
+def install(machine: Machine, package: Path) -> None:
+    assert "init" in machine.run("dpkg", "-i", str(package))
+    assert machine.exists(f"/etc/systemd/system/multi-user.target.wants/{NAME}.service")
+    assert machine.run("stat", "-c", "%U %a", "/var/lib/haochaping").split() == [ACCOUNT, "700"]
+    machine.run("systemd-analyze", "verify", f"/usr/lib/systemd/system/{NAME}.service")
+    machine.run(NAME, "doctor", code=1)  # not configured yet
 
-        # running: a rating is collected
+
+def configure(machine: Machine, broker: str, port: Path, old: Path) -> None:
+    """With a database of an earlier schema, made at `old`."""
+    machine.run(
+        NAME, "init", "--area", "533103", "--hall", "dating", "--window", "07", "--broker", broker, "--device-port", str(port)
+    )  # fmt: skip
+    machine.run("sed", "-i", "s/^#port = 17610/port = 0/", "/etc/haochaping/agent.toml")
+    dump = sorted((ROOT / "tests" / "upgrade").glob("agent-*.sql"))[-1]
+    with contextlib.closing(sqlite3.connect(old)) as connection:
+        lines = dump.read_text().splitlines()
+        others = [line for line in lines if not re.match('INSERT INTO "(records|devices)"', line)]
+        connection.executescript("\n".join(others))
+    machine.run("install", "-o", ACCOUNT, "-m", "600", str(old), "/var/lib/haochaping/agent.db")
+    assert "错误" not in machine.run(NAME, "config", "check")
+
+
+def upgrade_while_ratings_wait(machine: Machine, hall: Hall, now: Path, open_folder: Path) -> None:
+    service = Service(machine, open_folder)
+    try:
+        hall.device.press(0)
+        hall.await_collected(1)
+        hall.collector.kill()
+        hall.device.press(4)
+        hall.device.press(2)
+        eventually("two wait", lambda: waiting(machine) == 2)
+        assert "PJ-0001" in machine.run(NAME, "status")
+        service.stop()
+        machine.run("dpkg", "-i", str(now))
+        assert machine.run("dpkg-query", "-W", "-f", "${Version}", NAME) == AGENT_VERSION
+        hall.collector.start()
         service = Service(machine, open_folder)
-        try:
-            hall.device.press(0)
-            hall.await_collected(1)
-            # two more wait while it is upgraded
-            hall.collector.kill()
-            hall.device.press(4)
-            hall.device.press(2)
-            eventually("two wait", lambda: waiting(machine) == 2)
-            assert "PJ-0001" in machine.run(NAME, "status")
-            service.stop()
-            machine.run("dpkg", "-i", str(now))
-            assert machine.run("dpkg-query", "-W", "-f", "${Version}", NAME) == AGENT_VERSION
-            hall.collector.start()
-            service = Service(machine, open_folder)
-            hall.await_collected(3)
-            eventually("nothing waits", lambda: machine.run(NAME, "db", "check") and waiting(machine) == 0)
-            service.stop()
-        finally:
-            service.kill()
+        hall.await_collected(3)
+        eventually("nothing waits", lambda: machine.run(NAME, "db", "check") and waiting(machine) == 0)
+        service.stop()
+    finally:
+        service.kill()
 
-        # removed: configuration and data stay, and are used again
-        machine.run("dpkg", "-r", NAME)
-        assert not machine.exists("/usr/lib/haochaping")
-        assert not machine.exists(f"/etc/systemd/system/multi-user.target.wants/{NAME}.service")
-        assert machine.exists("/etc/haochaping/agent.toml")
-        machine.run("dpkg", "-i", str(now))
-        assert waiting(machine) == 0
 
-        # purged: what has not been collected is kept, everything else goes
-        sql(machine, "UPDATE records SET state = 0 WHERE id = (SELECT max(id) FROM records)")
-        assert "1 条评价尚未归集" in machine.run("dpkg", "-P", NAME)
-        assert machine.exists("/var/lib/haochaping/agent.db")
-        assert not machine.exists("/etc/haochaping")
-        machine.run("dpkg", "-i", str(now))
-        sql(machine, "UPDATE records SET state = 2")
-        machine.run("dpkg", "-P", NAME)
-        rules = "/usr/lib/udev/rules.d/99-haochaping.rules"
-        for path in ("/var/lib/haochaping", "/etc/haochaping", "/usr/lib/haochaping", f"/usr/bin/{NAME}", rules):
-            assert not machine.exists(path), path
+def remove_and_install_again(machine: Machine, package: Path) -> None:
+    """Configuration and data stay, and are used again."""
+    machine.run("dpkg", "-r", NAME)
+    assert not machine.exists("/usr/lib/haochaping")
+    assert not machine.exists(f"/etc/systemd/system/multi-user.target.wants/{NAME}.service")
+    assert machine.exists("/etc/haochaping/agent.toml")
+    machine.run("dpkg", "-i", str(package))
+    assert waiting(machine) == 0
+
+
+def purge(machine: Machine, package: Path) -> None:
+    """What has not been collected is kept, everything else goes."""
+    sql(machine, "UPDATE records SET state = 0 WHERE id = (SELECT max(id) FROM records)")
+    assert "1 条评价尚未归集" in machine.run("dpkg", "-P", NAME)
+    assert machine.exists("/var/lib/haochaping/agent.db")
+    assert not machine.exists("/etc/haochaping")
+    machine.run("dpkg", "-i", str(package))
+    sql(machine, "UPDATE records SET state = 2")
+    machine.run("dpkg", "-P", NAME)
+    rules = "/usr/lib/udev/rules.d/99-haochaping.rules"
+    for path in ("/var/lib/haochaping", "/etc/haochaping", "/usr/lib/haochaping", f"/usr/bin/{NAME}", rules):
+        assert not machine.exists(path), path
 
 
 def sql(machine: Machine, statement: str) -> str:
