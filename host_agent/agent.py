@@ -102,6 +102,7 @@ class Agent:
             entropy=surroundings.entropy,
             dtr=config.device.dtr,
             rts=config.device.rts,
+            belongs=config.belongs,
         )
         self._late_cases = LateCaseStore(self._writer)
         self._desk = Desk(

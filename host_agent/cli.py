@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 import urllib.error
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,14 +20,15 @@ from rich.table import Table
 
 from host_agent import cli_data, config_file
 from host_agent.asking import ask
-from host_agent.cli_options import STANDARD_CONFIG, ConfigOption
-from host_agent.config import load
+from host_agent.cli_options import STANDARD_CONFIG, ConfigOption, WindowOption
+from host_agent.config import Config, load
 from host_agent.doctor import check, examine
 from host_agent.doctor.show import show
 from host_agent.errors import AgentError
 from host_agent.service import linux, windows
 from host_agent.service.notify import Notifier
 from host_agent.tail import lines as tail_lines
+from host_agent.windows import one_of, some_of
 from protocol.errors import PayloadError
 from protocol.topics import Window
 
@@ -78,31 +79,34 @@ def run(config: ConfigOption = STANDARD_CONFIG) -> None:
 
 
 @app.command()
-def status(config: ConfigOption = STANDARD_CONFIG) -> None:
-    """状态 Show how the running agent is."""
-    settings = load(config)
+def status(config: ConfigOption = STANDARD_CONFIG, window: WindowOption = None) -> None:
+    """状态 Show how the running agent is, at each window of this PC."""
     console = Console()
-    try:
-        report = ask(settings.data_dir)
-    except PermissionError as error:
-        raise AgentError(f"无权读取令牌文件 no right to read {error.filename}; run this as the agent's account") from error
-    except (OSError, ValueError) as error:
-        raise AgentError("代理程序未运行，请先启动 the agent is not running; start it: agent run --config …") from error
-    console.print(_table(report))
-    if any(report[name] for name in ("link_trouble", "device_trouble", "broker_trouble", "store_trouble")):
+    is_good = True
+    for one in some_of(load(config), window):
+        try:
+            report = ask(one.data_dir)
+        except PermissionError as error:
+            raise AgentError(f"无权读取令牌文件 no right to read {error.filename}; run this as the agent's account") from error
+        except (OSError, ValueError) as error:
+            raise AgentError("代理程序未运行，请先启动 the agent is not running; start it: agent run --config …") from error
+        console.print(_table(report))
+        is_good &= not any(report[name] for name in ("link_trouble", "device_trouble", "broker_trouble", "store_trouble"))
+    if not is_good:
         raise typer.Exit(2)
 
 
 @app.command()
 def tail(
     config: ConfigOption = STANDARD_CONFIG,
+    window: WindowOption = None,
     count: Annotated[int | None, typer.Option("--lines", "-n", min=1, help="显示多少行后结束 end after so many lines")] = None,
 ) -> None:
     """跟踪：实时显示线路上的每一帧和窗口事件，不显示等级 Show every frame on the line and every event as they happen, never a level.
 
     Ctrl-C 结束 ends it. 收发 sent and received: → 发往评价器 to the device, ← 来自评价器 from it, * 窗口事件 event of the window.
     """
-    for line in islice(tail_lines(load(config).data_dir), count):
+    for line in islice(tail_lines(one_of(load(config), window).data_dir), count):
         typer.echo(line)
     if count is None:
         typer.echo("代理程序已停止 the agent has stopped", err=True)
@@ -152,25 +156,28 @@ def init(
 
 
 @config_app.command("check")
-def config_check(config: ConfigOption = STANDARD_CONFIG) -> None:
+def config_check(config: ConfigOption = STANDARD_CONFIG, window: WindowOption = None) -> None:
     """检查配置：文件、目录、串口、消息服务器 Check the configuration: the file, directory, port and broker."""
-    if show(check(load(config))):
+    if show(chain.from_iterable(check(one) for one in some_of(load(config), window))):
         raise typer.Exit(2)
 
 
 @app.command()
-def doctor(config: ConfigOption = STANDARD_CONFIG) -> None:
+def doctor(config: ConfigOption = STANDARD_CONFIG, window: WindowOption = None) -> None:
     """诊断：逐项检查本机、评价器、消息服务器，并说明处理办法 Look at PC, device and broker step by step, and say what to do.
 
     退出码 exit code: 0 正常 nothing to do, 2 有错误 something is wrong.
     """
-    settings = load(config)
-    try:
-        report = ask(settings.data_dir)
-    except (OSError, ValueError):
-        report = None
-    if show(examine(settings, report)):
+    if show(chain.from_iterable(examine(one, _report(one)) for one in some_of(load(config), window))):
         raise typer.Exit(2)
+
+
+def _report(one: Config) -> dict[str, Any] | None:
+    """Return what the running agent says of itself, None when it says nothing."""
+    try:
+        return ask(one.data_dir)
+    except (OSError, ValueError):
+        return None
 
 
 @service_app.command("install")

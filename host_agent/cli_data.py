@@ -15,17 +15,19 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
 
-from host_agent.cli_options import STANDARD_CONFIG, ConfigOption
+from host_agent.cli_options import STANDARD_CONFIG, ConfigOption, WindowOption
 from host_agent.config import load
 from host_agent.errors import AgentError
 from host_agent.export import rows
 from host_agent.store.database import FILE_NAME
 from host_agent.store.reader import reading
+from host_agent.windows import one_of, some_of
 
 db_app = typer.Typer(help="数据库 The database.", no_args_is_help=True)
 _DAY = ["%Y-%m-%d"]
@@ -49,6 +51,7 @@ def add_to(app: typer.Typer) -> None:
 
 def export(
     config: ConfigOption = STANDARD_CONFIG,
+    window: WindowOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="文件 file; 不写则标准输出 standard output")] = None,
     what: Annotated[What, typer.Option(help="记录或评价 records or evaluations")] = What.RECORDS,
     form: Annotated[
@@ -80,7 +83,7 @@ def export(
         raise AgentError("xlsx 须写入文件 xlsx goes to a file: --output FILE.xlsx")
     if what is What.EVALUATIONS and (kind or state):
         raise AgentError("--kind、--state 只用于记录 are for records only: leave them out, or --what records")
-    file = load(config).data_dir / FILE_NAME
+    file = one_of(load(config), window).data_dir / FILE_NAME
     if not file.exists():
         raise AgentError(
             f"没有数据库 {file}，代理程序尚未运行过 there is no database: has the agent ever run with this configuration?"
@@ -121,7 +124,7 @@ def support_bundle(
 
 
 @db_app.command("check")
-def db_check(config: ConfigOption = STANDARD_CONFIG) -> None:
+def db_check(config: ConfigOption = STANDARD_CONFIG, window: WindowOption = None) -> None:
     """检查数据库，不作修改 Look whether the database is sound; changes nothing.
 
     代理程序运行与否都可以 Works beside a running agent. 退出码 exit code: 0 正常 good, 2 有错误 something is wrong.
@@ -130,14 +133,17 @@ def db_check(config: ConfigOption = STANDARD_CONFIG) -> None:
     from host_agent.doctor.show import show
     from host_agent.store import soundness
 
-    folder = load(config).data_dir
-    if show(soundness.check(folder / FILE_NAME, time.time_ns() // 1_000_000, is_running=is_running(folder))):
+    folders = [one.data_dir for one in some_of(load(config), window)]
+    now_ms = time.time_ns() // 1_000_000
+    looks = (soundness.check(folder / FILE_NAME, now_ms, is_running=is_running(folder)) for folder in folders)
+    if show(chain.from_iterable(looks)):
         raise typer.Exit(2)
 
 
 @db_app.command("repair")
 def db_repair(
     config: ConfigOption = STANDARD_CONFIG,
+    window: WindowOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="只说明会怎样 only say what would come of it")] = False,
 ) -> None:
     """修复数据库，并取回移开的旧库中的记录 Rebuild the database from what is whole in it and in those set aside.
@@ -146,7 +152,7 @@ def db_repair(
     """
     from host_agent.store import salvage
 
-    done = salvage.repair(load(config).data_dir, dry_run=dry_run)
+    done = salvage.repair(one_of(load(config), window).data_dir, dry_run=dry_run)
     if not done.has_work:
         typer.echo("数据库完好，没有移开的旧库，无需修复 whole, and none was set aside: nothing to repair")
         return

@@ -13,15 +13,18 @@ import ssl
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from host_agent.errors import ConfigError
+from host_agent.link.search import Belongs
 from host_agent.uplink.mqtt import Broker
 from protocol.errors import PayloadError
 from protocol.topics import Window
+
+L = TypeVar("L", bound=BaseModel)
 
 PREFIX = "HCP_AGENT_"
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
@@ -78,6 +81,30 @@ class MqttConfig(_Section):
     key_file: Path | None = None
 
 
+class FurtherLogin(_Section):
+    """Another window's own login; one that names nothing logs in as the first window does."""
+
+    username: str | None = None
+    password_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+class FurtherApi(_Section):
+    """What another window has of the local API for itself."""
+
+    compatibility_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+
+
+class FurtherWindow(_Section):
+    """Another window at this PC, with a device of its own; whatever is not said here is as in the first window's."""
+
+    window: str
+    device: DeviceConfig = DeviceConfig()
+    mqtt: FurtherLogin = FurtherLogin()
+    api: FurtherApi = FurtherApi()
+
+
 class ApiConfig(_Section):
     """The local API; always on loopback. `origins` lists the pages that may call it, `metrics` turns `/metrics` on."""
 
@@ -109,6 +136,10 @@ class Config(BaseSettings):
     device: DeviceConfig = DeviceConfig()
     mqtt: MqttConfig = MqttConfig()
     api: ApiConfig = ApiConfig()
+    windows: list[FurtherWindow] = []
+    """Further windows at this PC; see host_agent/windows."""
+    _neighbours: frozenset[str] | None = PrivateAttr(None)
+    """The devices of the other windows at this PC; None where there is no other window."""
 
     @classmethod
     def settings_customise_sources(
@@ -121,6 +152,23 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, and nothing else speak."""
         return env_settings, init_settings
+
+    def set_neighbours(self, devices: frozenset[str]) -> None:
+        """Note the devices of the other windows at this PC; done by host_agent/windows."""
+        self._neighbours = devices
+
+    def belongs(self, device: str) -> Belongs:
+        """Tell where a device belongs that answers.
+
+        The only window of a PC takes every device, and complains of one that it does not expect: no rating may be lost for a
+        key in a file. With several, a device goes to the window that names it, so that no rating is another window's; one that no
+        window names is taken only at a port that is this window's own. It keeps its ratings until it is named.
+        """
+        if device == self.device.id or self._neighbours is None:
+            return Belongs.HERE
+        if device in self._neighbours:
+            return Belongs.BESIDE
+        return Belongs.NOWHERE if self.device.port is None else Belongs.HERE
 
     def window(self) -> Window:
         """Return the window; ConfigError when it fits no topic."""
@@ -181,12 +229,16 @@ def load(path: Path) -> Config:
         raise ConfigError(f"配置有误 in {path}:\n" + "\n".join(lines)) from error
     config.window()
     base = path.resolve().parent
-    files = {
-        name: base / value
-        for name in ("password_file", "ca_file", "cert_file", "key_file")
-        if (value := getattr(config.mqtt, name)) is not None
-    }
-    return config.model_copy(update={"data_dir": base / config.data_dir, "mqtt": config.mqtt.model_copy(update=files)})
+    windows = [one.model_copy(update={"mqtt": _beside(one.mqtt, base)}) for one in config.windows]
+    return config.model_copy(
+        update={"data_dir": base / config.data_dir, "mqtt": _beside(config.mqtt, base), "windows": windows}
+    )
+
+
+def _beside(login: L, base: Path) -> L:
+    """Return the section with its files' paths taken from `base`."""
+    names = (name for name in type(login).model_fields if name.endswith("_file"))
+    return login.model_copy(update={name: base / value for name in names if (value := getattr(login, name)) is not None})
 
 
 def _check_environment() -> None:
@@ -220,9 +272,10 @@ def _sentence(loc: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"{path}: {message}"
     section: type[BaseModel] = Config
     for part in loc[:-1]:
-        annotation = section.model_fields[str(part)].annotation
-        assert isinstance(annotation, type)  # noqa: S101  # every section is a plain class
-        section = annotation
+        if isinstance(part, int):
+            continue  # which one of a list
+        annotation = section.model_fields[part].annotation
+        (section,) = get_args(annotation) or (annotation,)  # every section is a plain class, or a list of one
     near = difflib.get_close_matches(str(loc[-1]), section.model_fields, n=1, cutoff=0.5)
     hint = f"，是否为 {near[0]}？ did you mean {near[0]}?" if near else f"; known: {', '.join(section.model_fields)}"
     return f"{path}: 未知的键 unknown key{hint}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host_agent.errors import ConfigError
@@ -56,6 +56,12 @@ port = {mqtt_port}
 #compatibility_levels = [5, 4, 3, 2, 1]   # 其中非常满意…非常不满意的编号 its numbers, best level first
 #follow_up_url = "https://hall.example/f/{{evaluation}}"   # 补充评价页面 the citizen's follow-up page
 #metrics = true            # Prometheus 的 /metrics，令牌在 its token is in data_dir/metrics-token
+
+#[[windows]]               # 本机其他窗口，每个一段 another window at this PC; then every device needs its id
+#window = {second}
+#device = {{ id = "PJQ-0002" }}
+#mqtt = {{ username = {second_user}, password_file = "mqtt-{second_name}.password" }}   # 不写则同上 as above without it
+#api = {{ compatibility_port = 1920 }}
 """
 
 
@@ -120,6 +126,7 @@ def adopt(prepared: Path, path: Path) -> list[Path]:
 def text(name: str, answers: Answers) -> str:
     """Return the configuration; `name` is the file's, for its comments."""
     window = answers.window
+    second = replace(window, window="02" if window.window != "02" else "03")
     return _TEMPLATE.format(
         name=name,
         data_dir=_quoted(answers.data_dir),
@@ -127,6 +134,9 @@ def text(name: str, answers: Answers) -> str:
         hall=_quoted(window.hall),
         window=_quoted(window.window),
         port=_line("port", answers.device_port, "COM3"),
+        second=_quoted(second.window),
+        second_user=_quoted(second.path),
+        second_name=second.window,
         host=_quoted(answers.host),
         mqtt_port=answers.port,
         tls="tls = true" if answers.tls else "#tls = true",

@@ -23,6 +23,10 @@ class PortError(AgentError):
     """A port cannot be opened or has failed."""
 
 
+class PortBusyError(PortError):
+    """Another window of this PC has the port; nothing is wrong."""
+
+
 class RequestError(AgentError):
     """A request of a business system that cannot be carried out; `status` is the HTTP status, `code` a stable word."""
 

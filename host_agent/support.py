@@ -39,6 +39,7 @@ from host_agent.export.rows import STATES, at_beijing
 from host_agent.store.damage import set_aside_files
 from host_agent.store.database import FILE_NAME
 from host_agent.store.reader import reading
+from host_agent.windows import each, secret_files
 
 MASK: Final = "***"
 LIBRARIES: Final = (
@@ -63,6 +64,11 @@ class _Site:
     folder: Path | None
     secrets: list[str] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        """The folder's, under which its parts stand."""
+        return "" if self.folder is None else self.folder.name
+
     def clean(self, value: object) -> object:
         """Return what may go in: texts without this PC's secrets, of anything that has no form in JSON its type."""
         if isinstance(value, dict):
@@ -82,20 +88,14 @@ class _Site:
 
 def write_bundle(config_file: Path, out: BinaryIO) -> list[str]:
     """Write the zip; return the names of parts that could not be made and say why inside."""
-    site = _site(config_file)
-    report = None
-    if site.folder is not None:
-        with contextlib.suppress(OSError, ValueError):
-            report = ask(site.folder)
+    first, *others = _sites(config_file)
     parts: dict[str, Callable[[], object]] = {
-        "about.json": lambda: _about(site),
-        "config.json": lambda: _config(site),
-        "status.json": lambda: _status(report),
-        "findings.txt": lambda: _findings(site, report),
-        "database.json": lambda: _database(site),
-        "files.json": lambda: _files(site),
-        "log.txt": lambda: _where_the_log_is(),
+        "about.json": lambda: _about(first),
+        **_of_window(first),
+        "log.txt": _where_the_log_is,
     }
+    for other in others:
+        parts |= {f"{other.name}/{name}": make for name, make in _of_window(other).items()}
     failed = []
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name, make in parts.items():
@@ -105,10 +105,25 @@ def write_bundle(config_file: Path, out: BinaryIO) -> list[str]:
                 content = {"failed": _why(error)}
             if isinstance(content, dict) and "failed" in content:
                 failed.append(name)
-            cleaned = site.clean(content)
+            cleaned = first.clean(content)
             text = cleaned if isinstance(cleaned, str) else json.dumps(cleaned, ensure_ascii=False, indent=1)
             bundle.writestr(name, text + "\n")
     return failed
+
+
+def _of_window(site: _Site) -> dict[str, Callable[[], object]]:
+    """Return the parts about one window."""
+    report = None
+    if site.folder is not None:
+        with contextlib.suppress(OSError, ValueError):
+            report = ask(site.folder)
+    return {
+        "config.json": lambda: _config(site),
+        "status.json": lambda: _status(report),
+        "findings.txt": lambda: _findings(site, report),
+        "database.json": lambda: _database(site),
+        "files.json": lambda: _files(site),
+    }
 
 
 def _why(error: Exception) -> str:
@@ -117,34 +132,38 @@ def _why(error: Exception) -> str:
     return f"{kind}: {error}" if isinstance(error, AgentError | OSError | sqlite3.Error) else kind
 
 
-def _site(file: Path) -> _Site:
+def _sites(file: Path) -> list[_Site]:
+    """Return what is known of each window of this PC; the first one's secrets are those of all."""
     try:
         config = load(file)
+        windows = each(config)
+        secrets = _secrets(secret_files(config), *(one.data_dir for one in windows))
     except AgentError as error:
         folder = None
         with contextlib.suppress(OSError, ValueError, KeyError):
             folder = file.resolve().parent / str(tomllib.loads(file.read_text(encoding="utf-8-sig"))["data_dir"])
         with contextlib.suppress(KeyError):
             folder = folder or file.resolve().parent / os.environ[f"{PREFIX}DATA_DIR"]
-        return _Site(file, None, str(error), folder, _secrets(_paths(file), folder))
-    mqtt = config.mqtt
-    files = [path for path in (mqtt.password_file, mqtt.key_file) if path is not None]
-    return _Site(file, config, "", config.data_dir, _secrets(files, config.data_dir))
+        folders = [folder, *folder.glob("window-*")] if folder is not None else []
+        return [_Site(file, None, str(error), folder, _secrets(_paths(file), *folders))]
+    return [_Site(file, one, "", one.data_dir, secrets) for one in windows]
 
 
 def _paths(file: Path) -> Iterator[Path]:
     """Yield the files with secrets that a configuration names which is not good otherwise."""
-    with contextlib.suppress(OSError, ValueError):
-        mqtt = tomllib.loads(file.read_text(encoding="utf-8-sig")).get("mqtt")
-        for name in ("password_file", "key_file"):
-            if isinstance(mqtt, dict) and isinstance(mqtt.get(name), str):
-                yield file.resolve().parent / mqtt[name]
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        for section in (values, *values.get("windows", [])):
+            mqtt = section.get("mqtt")
+            for name in ("password_file", "key_file"):
+                if isinstance(mqtt, dict) and isinstance(mqtt.get(name), str):
+                    yield file.resolve().parent / mqtt[name]
 
 
-def _secrets(files: Iterable[Path], folder: Path | None) -> list[str]:
+def _secrets(files: Iterable[Path], *folders: Path) -> list[str]:
     """Return what must not appear, whole and line by line, the longest first."""
     found = set()
-    for path in [*files, *([folder / TOKEN_FILE, folder / METRICS_TOKEN_FILE] if folder is not None else [])]:
+    for path in [*files, *(folder / name for folder in folders for name in (TOKEN_FILE, METRICS_TOKEN_FILE))]:
         with contextlib.suppress(OSError):
             text = path.read_text(encoding="utf-8-sig", errors="replace").strip()
             found |= {text, *(line.strip() for line in text.splitlines())}

@@ -21,7 +21,7 @@ import httpx
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from host_agent.api.server import ApiServer
+from host_agent.api.server import ApiServer, Served
 from host_agent.config import ApiConfig
 from host_agent.desk import Desk
 from host_agent.instant import Instant
@@ -138,7 +138,7 @@ class Place:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.agent = ThreadedAgent(folder, shows_level=settings.get("show_level", False))
         self.agent.ask(lambda desk: desk.connected("PJ-0001", at(0)))
-        self.server = ApiServer(self.agent, folder, ApiConfig(port=0, origins=[ORIGIN], **settings))  # type: ignore[arg-type]  # a paper one
+        self.server = ApiServer([Served(self.agent, folder, ApiConfig(port=0, origins=[ORIGIN], **settings))])  # type: ignore[arg-type]  # a paper one
         self.token = (folder / "api-token").read_text().strip()
         self.auth = {"authorization": f"Bearer {self.token}"}
         self.server.start()

@@ -81,7 +81,7 @@ class Guard:
             return 403, "origin", f"页面来源未被允许，请加入 api.origins this origin is not allowed; add it: {origin[:100]}"
         if self._token is None or scope.get("method") == "OPTIONS" or scope["path"] in _OPEN_PATHS:
             return None
-        if not secrets.compare_digest(_given(scope, headers).encode(), self._token.encode()):
+        if not secrets.compare_digest(given_token(scope, headers).encode(), self._token.encode()):
             return 401, "token", "缺少或错误的令牌 the token is missing or wrong: Authorization: Bearer …"
         length = headers.get("content-length", "0")
         # digits first: Python refuses to read a number of thousands of them
@@ -121,7 +121,7 @@ async def _preflight(send: Send, origin: str, *, asks_private: bool) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def _given(scope: Scope, headers: Headers) -> str:
+def given_token(scope: Scope, headers: Headers) -> str:
     """Return the token that the caller brings, empty without one."""
     word, _, token = headers.get("authorization", "").partition(" ")
     if word == "Bearer":

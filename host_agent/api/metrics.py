@@ -3,7 +3,7 @@
 It has a token of its own, the file `metrics-token`: who watches windows must not hold the one that opens evaluations, so that one
 is not taken here, nor this one anywhere else. Otherwise it is guarded as the API is: loopback, Host, no page.
 Nothing here says how or by whom anybody was rated: no level, case or member of staff; labels come from fixed lists, and from the
-one window and device.
+windows of this PC and their devices.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -50,9 +50,9 @@ class Metric:
 class Metrics:
     """ASGI: answers `/metrics`, and leaves every other path to the application."""
 
-    def __init__(self, app: ASGIApp, agent: Agent, token: str) -> None:
+    def __init__(self, app: ASGIApp, agents: Sequence[Agent], token: str) -> None:
         self._app = app
-        self._agent = agent
+        self._agents = agents
         self._guarded = Guard(self._answer, token=token, origins=[])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,8 +64,9 @@ class Metrics:
         status, body = 405, "GET\n"
         if scope["method"] in ("GET", "HEAD"):
             try:
-                report = await asyncio.wait_for(asyncio.wrap_future(self._agent.status()), ANSWER_WITHIN_S)
-                status, body = 200, exposition([*of_agent(report), *of_process()])
+                asked = asyncio.gather(*(asyncio.wrap_future(agent.status()) for agent in self._agents))
+                reports = await asyncio.wait_for(asked, ANSWER_WITHIN_S)
+                status, body = 200, exposition([*of_windows(reports), *of_process()])
             except (TimeoutError, RequestError, sqlite3.Error):  # it stops, or its database fails: the scrape fails
                 status, body = 503, "no answer from the agent\n"
         headers = [(b"content-type", CONTENT_TYPE), (b"content-length", str(len(body.encode())).encode())]
@@ -90,9 +91,20 @@ def _labels(labels: Mapping[str, str]) -> str:
     return "{" + ",".join(f'{name}="{value}"' for name, value in escaped.items()) + "}"
 
 
-def of_agent(report: StatusReport) -> Iterator[Metric]:
-    """Yield what the agent says of itself."""
-    yield _gauge("info", "Version and window; always 1.", ({"version": report.agent, "window": report.window}, 1))
+def of_windows(reports: Sequence[StatusReport]) -> Iterator[Metric]:
+    """Yield what the agents of this PC's windows say of themselves, each sample with its window."""
+    for same in zip(*(_of_agent(report) for report in reports), strict=True):
+        samples = [
+            ({"window": report.window, **labels}, value)
+            for report, metric in zip(reports, same, strict=True)
+            for labels, value in metric.samples
+        ]
+        yield replace(same[0], samples=tuple(samples))
+
+
+def _of_agent(report: StatusReport) -> Iterator[Metric]:
+    """Yield what one agent says of itself."""
+    yield _gauge("info", "Version; always 1.", ({"version": report.agent}, 1))
     yield _gauge("link_state", "1 for the state in which the link to the device is.", *_one_of(LINK_STATES, report.link))
     device = {"device": report.device or "", "firmware": report.firmware or ""}
     yield _gauge(

@@ -9,14 +9,18 @@ import socket
 import stat
 import sys
 import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from host_agent.agent import Agent
 from host_agent.api.app import make_app
 from host_agent.api.compatibility import make_compatible
+from host_agent.api.guard import given_token
 from host_agent.api.metrics import TOKEN_FILE as METRICS_TOKEN_FILE
 from host_agent.api.metrics import Metrics
 from host_agent.api.show import Show
@@ -71,11 +75,35 @@ def _port(listener: socket.socket) -> int:
     return int(listener.getsockname()[1])
 
 
-def _by_port(app: ASGIApp, other_port: int, other: ASGIApp) -> ASGIApp:
-    """Return an application that is `other` on one port and `app` everywhere else."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One window: its agent, the folder of its token, its settings. Port, origins and metrics are the first window's."""
+
+    agent: Agent
+    folder: Path
+    settings: ApiConfig
+
+
+def _by_port(app: ASGIApp, others: Mapping[int, ASGIApp]) -> ASGIApp:
+    """Return an application that is another one on some ports and `app` everywhere else."""
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        chosen = other if (scope.get("server") or (None, None))[1] == other_port else app
+        port = (scope.get("server") or (None, None))[1]
+        await others.get(port or 0, app)(scope, receive, send)
+
+    return dispatch
+
+
+def _by_token(apps: Sequence[tuple[str, ASGIApp]]) -> ASGIApp:
+    """Return an application that is each window's for who brings that window's token, and the first one for everybody else."""
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        chosen = apps[0][1]
+        if scope["type"] != "lifespan":
+            given = given_token(scope, Headers(scope=scope)).encode()
+            for token, app in apps:
+                if secrets.compare_digest(given, token.encode()):
+                    chosen = app
         await chosen(scope, receive, send)
 
     return dispatch
@@ -84,41 +112,45 @@ def _by_port(app: ASGIApp, other_port: int, other: ASGIApp) -> ASGIApp:
 class _Server(uvicorn.Server):
     """Ends the event streams first, so that stopping does not wait for whoever listens."""
 
-    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+    def __init__(self, config: uvicorn.Config, streams: Sequence[Streams]) -> None:
         super().__init__(config)
         self._streams = streams
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close everything."""
-        self._streams.close()
+        for streams in self._streams:
+            streams.close()
         await super().shutdown(sockets)
 
 
 class ApiServer:
-    """uvicorn on loopback; the port is bound before anything else starts, so that a taken one is an error at once."""
+    """uvicorn on loopback; the port is bound before anything else starts, so that a taken one is an error at once.
 
-    def __init__(self, agent: Agent, folder: Path, settings: ApiConfig) -> None:
-        self._sockets = [_listen(settings.port, "api.port")]
+    Several windows share it: the token says which window's API it is that answers.
+    """
+
+    def __init__(self, windows: Sequence[Served]) -> None:
+        first = windows[0]
+        self._sockets = [_listen(first.settings.port, "api.port")]
         self.port = _port(self._sockets[0])
+        streams = [Streams(one.agent, Show(one.agent, one.settings)) for one in windows]
+        compatible: dict[int, ASGIApp] = {}
         try:
-            token = read_or_make_token(folder)
-            streams = Streams(agent, Show(agent, settings))
-            app: ASGIApp = make_app(agent, token, settings, streams)
-            if settings.metrics:
-                app = Metrics(app, agent, read_or_make_token(folder, METRICS_TOKEN_FILE))
-            (folder / PORT_FILE).write_text(str(self.port), encoding="ascii")
-            if settings.compatibility_port is not None:
-                self._sockets.append(_listen(settings.compatibility_port, "api.compatibility_port"))
+            app = self._app(windows, streams)
+            for one in windows:
+                if one.settings.compatibility_port is not None:
+                    self._sockets.append(_listen(one.settings.compatibility_port, "api.compatibility_port"))
+                    compatible[_port(self._sockets[-1])] = make_compatible(one.agent, one.settings)
         except AgentError:
             self._close()
             raise
         except (OSError, UnicodeDecodeError) as error:
             self._close()
-            raise AgentError(f"数据目录不可写 {folder}: {error} the token cannot be kept; check the folder") from error
+            raise AgentError(f"数据目录不可写 {first.folder}: {error} the token cannot be kept; check the folder") from error
+        self.compatibility_ports = list(compatible)
+        """The ports for calls in the form of older evaluators, of the windows that have one."""
         config = uvicorn.Config(
-            app
-            if self.compatibility_port is None
-            else _by_port(app, self.compatibility_port, make_compatible(agent, settings)),
+            _by_port(app, compatible),
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -129,15 +161,22 @@ class ApiServer:
         self._server = _Server(config, streams)
         self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="api", daemon=True)
 
+    def _app(self, windows: Sequence[Served], streams: Sequence[Streams]) -> ASGIApp:
+        first = windows[0]
+        apps: list[tuple[str, ASGIApp]] = []
+        for one, its_streams in zip(windows, streams, strict=True):
+            token = read_or_make_token(one.folder)
+            apps.append((token, make_app(one.agent, token, one.settings, its_streams)))
+            (one.folder / PORT_FILE).write_text(str(self.port), encoding="ascii")
+        app = _by_token(apps) if len(apps) > 1 else apps[0][1]
+        if first.settings.metrics:
+            app = Metrics(app, [one.agent for one in windows], read_or_make_token(first.folder, METRICS_TOKEN_FILE))
+        return app
+
     @property
     def url(self) -> str:
         """The address of the API."""
         return f"http://{HOST}:{self.port}"
-
-    @property
-    def compatibility_port(self) -> int | None:
-        """The port for calls in the form of older evaluators, None when that is off."""
-        return _port(self._sockets[1]) if len(self._sockets) > 1 else None
 
     def _close(self) -> None:
         for listener in self._sockets:

@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from host_agent.errors import PortError
+from host_agent.errors import PortBusyError, PortError
 from host_agent.instant import Instant
 from host_agent.link.conversation import CALLING, Conversation, LinkState
 from host_agent.link.events import Event, Identified, Refused, Silent
 from host_agent.link.port import OpenPort, Ports, Transport
-from host_agent.link.search import ANSWER_WITHIN_S, Search
+from host_agent.link.search import ANSWER_WITHIN_S, Belongs, Search
 from host_agent.link.trace import Trace
 from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 from protocol.messages import Message, TimeSource
@@ -33,7 +33,10 @@ Post = Callable[[Callable[[Instant], None]], None]
 
 
 class Attachment:
-    """Finds the device, keeps it, finds it again; `handle(event, now)` gets what the conversation says."""
+    """Finds the device, keeps it, finds it again; `handle(event, now)` gets what the conversation says.
+
+    `belongs` says by its id where a device belongs; one that does not belong here is let go of.
+    """
 
     def __init__(
         self,
@@ -46,8 +49,10 @@ class Attachment:
         entropy: Callable[[int], bytes],
         dtr: bool = True,
         rts: bool = False,
+        belongs: Callable[[str], Belongs] = lambda _device: Belongs.HERE,
     ) -> None:
         self.trace = Trace()
+        self._belongs = belongs
         self._entropy = entropy
         self._search = Search(port_name)
         self._ports = ports
@@ -148,14 +153,17 @@ class Attachment:
 
     def _listed(self, found: list[str], now: Instant) -> None:
         self._busy = False
-        self._search.candidates(found)
-        if not found:
-            self.trouble = "未发现串口设备，请检查评价器连线 no serial device found; check the cable"
+        self._search.candidates(found, now)
+        if self._search.next_port(now) is None:
+            if not found or self.trouble is None:
+                self.trouble = "未发现串口设备，请检查评价器连线 no serial device found; check the cable"
             self._search.failed(now)
 
     def _tried(self, name: str, outcome: Transport | PortError, now: Instant) -> None:
         self._busy = False
-        if isinstance(outcome, PortError):
+        if isinstance(outcome, PortBusyError):
+            self._search.failed(now)
+        elif isinstance(outcome, PortError):
             self._complain(name, str(outcome))
             self._search.failed(now)
         elif self._closed:
@@ -198,6 +206,11 @@ class Attachment:
             )
 
     def _event(self, event: Event, now: Instant) -> None:
+        if self.conversation is None:
+            return  # of the same bytes as what had the port given up
+        if isinstance(event, Identified) and (whose := self._belongs(event.answer.device)) is not Belongs.HERE:
+            self._leave(event.answer.device, whose, now)
+            return
         if isinstance(event, Identified):
             assert self.port_name is not None  # noqa: S101  # a conversation has a port
             self._search.found(self.port_name)
@@ -209,6 +222,19 @@ class Attachment:
             self._complain(self.port_name or "", version_sentence(event))
         self._answer_by_s = now.mono_s + ANSWER_WITHIN_S
         self._handle(event, now)
+
+    def _leave(self, device: str, whose: Belongs, now: Instant) -> None:
+        """Let go of a port whose device is not this window's, and do not ask there again for a while."""
+        assert self.port_name is not None  # noqa: S101  # a conversation has a port
+        if whose is Belongs.NOWHERE:
+            self._complain(
+                self.port_name,
+                f"评价器 {device} 未登记在本机任何窗口，请将 device.id 设为它的编号 belongs to no window of this PC: set the "
+                "device.id of its window to it; it keeps its ratings until then",
+            )
+        self._search.not_ours(self.port_name, now)
+        self._let_go()
+        self._search.failed(now)
 
     def _failed(self, number: int, why: str, now: Instant) -> None:
         if number == self._port_number:

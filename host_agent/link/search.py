@@ -8,13 +8,26 @@ waits longer, up to 5 s. Being without a device is a state, not an error.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 
 from host_agent.instant import Instant
 
 ROUND_FIRST_S = 0.2
 ROUND_MOST_S = 5.0
+LEAVE_ALONE_S = 30.0
+"""How long a port is not asked again whose device is not this window's."""
 ANSWER_WITHIN_S = 3.0
 """How long a port has for its answer to hello before the next one is tried."""
+
+
+class Belongs(Enum):
+    """Where a device belongs that answers on a port."""
+
+    HERE = "here"
+    BESIDE = "beside"
+    """At another window of this PC."""
+    NOWHERE = "nowhere"
+    """At no window that this PC knows."""
 
 
 class Search:
@@ -27,13 +40,22 @@ class Search:
         self._wait_s = ROUND_FIRST_S
         self._has_answered = False
         self._not_before_s = 0.0
+        self._not_ours_until_s: dict[str, float] = {}
         self.needs_candidates = configured is None
         """True when the caller must list the machine's ports and hand them to `candidates`."""
 
-    def candidates(self, ports: Sequence[str]) -> None:
-        """Take the list of ports for one round."""
-        self._round = sorted(ports, key=lambda port: (port != self._last_good, port))
+    def candidates(self, ports: Sequence[str], now: Instant) -> None:
+        """Take the list of ports for one round; a port that is gone may have another device when it is there again."""
+        self._not_ours_until_s = {
+            port: until_s for port, until_s in self._not_ours_until_s.items() if port in ports and now.mono_s < until_s
+        }
+        asked = [port for port in ports if port not in self._not_ours_until_s]
+        self._round = sorted(asked, key=lambda port: (port != self._last_good, port))
         self.needs_candidates = False
+
+    def not_ours(self, port: str, now: Instant) -> None:
+        """Note that the device on `port` belongs to another window: it is left alone for a while."""
+        self._not_ours_until_s[port] = now.mono_s + LEAVE_ALONE_S
 
     def next_port(self, now: Instant) -> str | None:
         """Return the port to open now, or None while there is nothing to try or it is too early."""

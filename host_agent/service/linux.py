@@ -16,6 +16,7 @@ from pathlib import Path
 
 from host_agent.config import Config
 from host_agent.errors import AgentError
+from host_agent.windows import secret_files
 
 NAME = "haochaping-agent"
 ACCOUNT = "haochaping"
@@ -190,12 +191,12 @@ def _make_account() -> None:
 def _give(settings: Config) -> None:
     """Let the account have its data, and read the secrets that the configuration names."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path in (settings.data_dir, *settings.data_dir.iterdir()):
-        shutil.chown(path, ACCOUNT, ACCOUNT)
-    for secret in (settings.mqtt.password_file, settings.mqtt.key_file):
-        if secret is not None:
-            shutil.chown(secret, "root", ACCOUNT)
-            os.chmod(secret, 0o640)
+    for path in (settings.data_dir, *settings.data_dir.rglob("*")):
+        if not path.is_symlink():  # whatever it leads to is not the account's to have
+            shutil.chown(path, ACCOUNT, ACCOUNT)
+    for secret in secret_files(settings):
+        shutil.chown(secret, "root", ACCOUNT)
+        os.chmod(secret, 0o640)
 
 
 def _run(*command: str, check: bool = True) -> str:

@@ -14,6 +14,8 @@ import logging
 import os
 import sys
 import threading
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +45,7 @@ class Service:
     def __init__(self, arguments: tuple[str, ...]) -> None:
         self._events = Events()
         self._running: Running | None = None
-        self._watch: Watch | None = None
+        self._watches: list[Watch] = []
         self._stopping = False
         self._lock = threading.Lock()
         self._checkpoint = 0
@@ -78,13 +80,19 @@ class Service:
         from host_agent.service.watch import Watch
 
         assert self._running is not None  # noqa: S101  # it is the caller
-        self._watch = Watch(self._running.agent.status, self._told, self._stands_still)
-        threading.Thread(target=self._watch.run, name="watch", daemon=True).start()
+        agents = self._running.agents
+        for window, agent in agents.items():
+            told = self._told if len(agents) == 1 else partial(self._told_of, window)
+            self._watches.append(Watch(agent.status, told, self._stands_still))
+            threading.Thread(target=self._watches[-1].run, name="watch", daemon=True).start()
         self._report(win32service.SERVICE_RUNNING, 0)
         self._events.tell(STARTED, False, f"窗口代理程序已启动 the rating agent has started: {url}")
 
     def _told(self, change: Change) -> None:
         self._events.tell(change.number, change.is_bad, change.text)
+
+    def _told_of(self, window: str, change: Change) -> None:
+        self._told(replace(change, text=f"窗口 window {window}: {change.text}"))
 
     def _stands_still(self) -> None:
         self._events.tell(STANDS_STILL, True, "代理程序无响应，将重新启动 the agent stands still and is started again")
@@ -97,8 +105,8 @@ class Service:
                 self._stopping = True
                 if self._running is not None:
                     self._running.stop()
-            if self._watch is not None:
-                self._watch.end()
+            for watch in self._watches:
+                watch.end()
 
     def _report(self, state: int, hint_ms: int) -> None:
         self._checkpoint = 0 if state == win32service.SERVICE_RUNNING else self._checkpoint + 1

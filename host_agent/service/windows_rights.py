@@ -15,6 +15,7 @@ import win32security
 from host_agent.config import Config
 from host_agent.errors import AgentError
 from host_agent.service.windows_names import home
+from host_agent.windows import secret_files
 
 # P: nothing comes from above; OICI: what is made inside is the same; SY, BA, LS: SYSTEM, administrators, LocalService
 READS = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;0x1200a9;;;LS)"
@@ -32,8 +33,8 @@ def give(config: Path, settings: Config, folders: list[Path]) -> None:
             raise AgentError(f"data_dir: {folder} 是整个磁盘，请改用文件夹 is a whole disk; name a folder")
         folder.mkdir(parents=True, exist_ok=True)
         close(folder, CHANGES)
-    for secret in (settings.mqtt.password_file, settings.mqtt.key_file):
-        if secret is not None and secret.exists():
+    for secret in secret_files(settings):
+        if secret.exists():
             close(secret, READS_FILE)
 
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.core.result import Ok
 
-from host_agent.api.server import ApiServer
+from host_agent.api.server import ApiServer, Served
 from host_agent.config import ApiConfig
 from protocol.record import Kind
 from tests.paper_agent import ThreadedAgent
@@ -58,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     (folder / "api-token").chmod(0o600)
     agent = ThreadedAgent(folder)
     config = ApiConfig(port=0, follow_up_url="https://hall.example/f/{evaluation}")
-    server = ApiServer(agent, folder, config)  # type: ignore[arg-type]  # a paper one
+    server = ApiServer([Served(agent, folder, config)])  # type: ignore[arg-type]  # a paper one
     server.start()
     answer = httpx.post(f"{server.url}/v1/evaluations", json={}, headers={"authorization": f"Bearer {TOKEN}"})
     agent.record(Kind.RATING, answer.json()["id"])

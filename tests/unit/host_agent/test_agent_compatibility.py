@@ -34,7 +34,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def caller(place: Place, origin: str | None = ORIGIN, host: str = "127.0.0.1") -> Any:
-    return connect(f"ws://{host}:{place.server.compatibility_port}/", origin=origin, open_timeout=WITHIN_S, close_timeout=1)  # type: ignore[arg-type]  # a str will do
+    return connect(f"ws://{host}:{place.server.compatibility_ports[0]}/", origin=origin, open_timeout=WITHIN_S, close_timeout=1)  # type: ignore[arg-type]  # a str will do
 
 
 def asked(place: Place) -> str:
@@ -153,7 +153,7 @@ def test_pages_that_are_not_listed_and_other_names_are_refused(place: Place) -> 
 
 def test_the_api_is_not_on_that_port_nor_that_form_on_the_apis(place: Place) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"http://127.0.0.1:{place.server.compatibility_port}/v1/status", timeout=WITHIN_S)
+        urllib.request.urlopen(f"http://127.0.0.1:{place.server.compatibility_ports[0]}/v1/status", timeout=WITHIN_S)
     assert refused.value.code == 426
     refused.value.close()
     with pytest.raises(InvalidStatus), connect(place.server.url.replace("http", "ws") + "/", origin=None):
@@ -162,7 +162,7 @@ def test_the_api_is_not_on_that_port_nor_that_form_on_the_apis(place: Place) -> 
 
 def test_it_is_off_by_default_and_a_port_in_use_is_told_of(tmp_path: Path) -> None:
     place = Place(tmp_path / "a")
-    assert place.server.compatibility_port is None
+    assert place.server.compatibility_ports == []
     place.close()
     with sockets.create_server(("127.0.0.1", 0)) as taken, pytest.raises(AgentError, match="compatibility_port"):
         Place(tmp_path / "b", compatibility_port=taken.getsockname()[1])

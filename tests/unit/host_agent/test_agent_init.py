@@ -46,7 +46,7 @@ def names(section: type[BaseModel], path: str = "") -> set[str]:
 def test_every_key_is_in_it_and_what_is_commented_out_is_its_default(tmp_path: Path) -> None:
     config = made(tmp_path)
     text = (tmp_path / "agent.toml").read_text(encoding="utf-8")
-    uncommented = re.sub(r"(?m)^#(\w+ = )", r"\1", text)
+    uncommented = re.sub(r"(?m)^#(\w+ = |\[\[)", r"\1", text)
     values = tomllib.loads(uncommented)
     written = {f"{section}.{key}" for section, keys in values.items() if isinstance(keys, dict) for key in keys}
     written |= {key for key, value in values.items() if not isinstance(value, dict)}

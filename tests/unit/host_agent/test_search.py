@@ -37,7 +37,7 @@ def test_every_port_has_its_turn_and_then_the_list_is_made_anew() -> None:
     search = Search(None)
     assert search.needs_candidates
     assert search.next_port(at(0)) is None
-    search.candidates(["COM3", "COM1"])
+    search.candidates(["COM3", "COM1"], at(0))
     assert search.next_port(at(0)) == "COM1"
     search.failed(at(0))
     assert search.next_port(at(0)) == "COM3"
@@ -49,16 +49,16 @@ def test_every_port_has_its_turn_and_then_the_list_is_made_anew() -> None:
 
 def test_no_port_at_all_is_a_round_too() -> None:
     search = Search(None)
-    search.candidates([])
+    search.candidates([], at(0))
     assert waits(search, 6)[-1] == ROUND_MOST_S
 
 
 def test_the_port_that_worked_comes_first_in_a_new_list() -> None:
     search = Search(None)
-    search.candidates(["COM1", "COM2", "COM3"])
+    search.candidates(["COM1", "COM2", "COM3"], at(0))
     search.failed(at(0))
     search.found("COM2")
     search.failed(at(1000))  # hours later: the rest of that old list is not worth three seconds a port
     assert search.needs_candidates
-    search.candidates(["COM1", "COM2", "COM3"])
+    search.candidates(["COM1", "COM2", "COM3"], at(0))
     assert search.next_port(at(1001)) == "COM2"
