@@ -41,7 +41,7 @@ def examine(config: Config, report: dict[str, Any] | None) -> Iterator[Finding]:
     if report is not None:
         yield from running.device(report)
     elif not is_running:
-        yield from device.findings(config.device)
+        yield from device.findings(config)
     yield from broker.findings(config, is_running=is_running)
     if report is not None:
         yield from running.delivery(report)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from host_agent.config import DeviceConfig
+from host_agent.config import Config
 from host_agent.doctor.finding import Finding, Grade
 from host_agent.errors import PortError
 from host_agent.instant import Instant
@@ -17,6 +17,7 @@ from host_agent.link.attachment import version_sentence
 from host_agent.link.conversation import Conversation
 from host_agent.link.events import Identified, Refused
 from host_agent.link.port import list_candidates, open_transport
+from host_agent.link.search import Belongs
 
 ANSWER_S = 4.0
 PORT = "评价器串口 device port"
@@ -45,21 +46,27 @@ def port(configured: str | None) -> Finding:
     return Finding(PORT, Grade.WARN, f"device.port: {configured} 不存在，请检查连线 does not exist: check the cable{there}")
 
 
-def findings(config: DeviceConfig) -> Iterator[Finding]:
+def findings(config: Config) -> Iterator[Finding]:
     """Look for the device itself: open each port that may have it, and ask."""
-    there = port(config.port)
+    configured = config.device.port
+    there = port(configured)
     yield there
     if there.grade is not Grade.OK:
         return
-    names = [config.port] if config.port is not None else list_candidates()
-    outcomes = [_ask(name, config) for name in names]
+    names = [configured] if configured is not None else list_candidates()
+    outcomes = [outcome for name in names if (outcome := _ask(name, config)) is not None]
+    if not outcomes:
+        yield Finding(
+            DEVICE, Grade.FAIL, "只有本机其他窗口的评价器，请检查连线 only other windows' devices are there: check the cable"
+        )
     good = [outcome for outcome in outcomes if outcome.grade is Grade.OK]
     yield from good or outcomes
 
 
-def _ask(name: str, config: DeviceConfig) -> Finding:
+def _ask(name: str, config: Config) -> Finding | None:
+    """Ask who is there; None for a device of another window at this PC."""
     try:
-        transport = open_transport(name, dtr=config.dtr, rts=config.rts)
+        transport = open_transport(name, dtr=config.device.dtr, rts=config.device.rts)
     except PortError as error:
         holder = _holder(name)
         return Finding(DEVICE, Grade.FAIL, f"{error}{f': {holder}' if holder else ''}")
@@ -73,7 +80,7 @@ def _ask(name: str, config: DeviceConfig) -> Finding:
                 transport.write(output)
             for event in events + conversation.receive(transport.read(), _now()):
                 if isinstance(event, Identified):
-                    return _identified(name, event, config.id)
+                    return _identified(name, event, config)
                 if isinstance(event, Refused):
                     return Finding(DEVICE, Grade.FAIL, version_sentence(event))
     except PortError as error:
@@ -87,9 +94,18 @@ def _ask(name: str, config: DeviceConfig) -> Finding:
     )
 
 
-def _identified(name: str, event: Identified, wanted: str | None) -> Finding:
-    answer = event.answer
+def _identified(name: str, event: Identified, config: Config) -> Finding | None:
+    answer, wanted = event.answer, config.device.id
     words = f"{answer.device}，固件 firmware {answer.firmware}，{name}"
+    belongs = config.belongs(answer.device)
+    if belongs is Belongs.BESIDE:
+        return None
+    if belongs is Belongs.NOWHERE:
+        return Finding(
+            DEVICE,
+            Grade.FAIL,
+            f"{words}；未登记在本机任何窗口，请设置 device.id  belongs to no window of this PC: set its device.id",
+        )
     if wanted is not None and answer.device != wanted:
         return Finding(
             DEVICE, Grade.FAIL, f"{words}；本窗口应为 {wanted} (device.id) this window expects {wanted}: swap them back"
