@@ -162,6 +162,24 @@ def config_check(config: ConfigOption = STANDARD_CONFIG, window: WindowOption = 
         raise typer.Exit(2)
 
 
+@config_app.command("add-window")
+def config_add_window(
+    window: Annotated[str, typer.Option(help="窗口号 window number")],
+    device: Annotated[str, typer.Option(help="评价器编号，在标签上 the device's id, on its label")],
+    config: ConfigOption = STANDARD_CONFIG,
+    username: Annotated[
+        str | None, typer.Option(help="消息服务器用户名 user name at the broker; 不写则与第一窗口相同 as the first window's")
+    ] = None,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="从标准输入读口令 read the password there")] = False,
+) -> None:
+    """本机增加一个窗口，写在配置文件末尾 Add another window at this PC, at the end of the configuration."""
+    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
+    further = config_file.further_window(window, device, username)
+    made = config_file.add_window(config, further, password)
+    typer.echo(f"已写入 written: {', '.join(str(path) for path in made)}")
+    typer.echo(f"下一步：检查后重新启动 next: check, then restart: agent config check --config {config}")
+
+
 @app.command()
 def doctor(config: ConfigOption = STANDARD_CONFIG, window: WindowOption = None) -> None:
     """诊断：逐项检查本机、评价器、消息服务器，并说明处理办法 Look at PC, device and broker step by step, and say what to do.

@@ -10,7 +10,11 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
+from host_agent.config import DeviceConfig, FurtherLogin, FurtherWindow, load
 from host_agent.errors import ConfigError
+from host_agent.windows import each
 from protocol.topics import Window
 
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -96,6 +100,43 @@ def write(path: Path, answers: Answers) -> list[Path]:
     except OSError as error:
         raise ConfigError(f"文件无法写入 {path.parent}: {error} cannot be written; check its permissions") from error
     return list(files)
+
+
+def further_window(window: str, device: str, username: str | None) -> FurtherWindow:
+    """Return another window; ConfigError when something in it cannot be."""
+    try:
+        return FurtherWindow(window=window, device=DeviceConfig(id=device), mqtt=FurtherLogin(username=username))
+    except ValidationError as error:
+        raise ConfigError(f"评价器编号有误 --device: 1 至 to 16 位 of A-Z a-z 0-9 _ -: {device!r}") from error
+
+
+def add_window(path: Path, further: FurtherWindow, password: str | None) -> list[Path]:
+    """Add a window to a configuration; return what was written. ConfigError when it does not fit, with nothing changed."""
+    config = load(path)
+    secret = path.parent / f"mqtt-{further.window}.password"
+    if password is not None:
+        login = further.mqtt.model_copy(update={"password_file": secret})
+        further = further.model_copy(update={"mqtt": login})
+    each(config.model_copy(update={"windows": [*config.windows, further]}))
+    lines = ["", "[[windows]]", f"window = {_quoted(further.window)}", f"device = {_table(further.device)}"]
+    login_text = _table(further.mqtt.model_copy(update={"password_file": secret.name if password is not None else None}))
+    lines += [f"mqtt = {login_text}"] if login_text != "{ }" else []
+    try:
+        if password is not None:
+            _write_new(secret, password, 0o600)
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n".join([*lines, ""]))
+    except FileExistsError as error:
+        raise ConfigError(f"文件已存在，未作修改 {secret} is there already, nothing was changed; move it away first") from error
+    except OSError as error:
+        raise ConfigError(f"文件无法写入 {path.parent}: {error} cannot be written; check its permissions") from error
+    return [path, *([secret] if password is not None else [])]
+
+
+def _table(section: BaseModel) -> str:
+    """Return what is not the default as a table on one line."""
+    values = section.model_dump(exclude_defaults=True, exclude_none=True)
+    return f"{{ {', '.join(f'{key} = {_quoted(str(value))}' for key, value in values.items())} }}"
 
 
 def _write_new(path: Path, content: str, mode: int) -> None:

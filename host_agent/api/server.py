@@ -166,6 +166,11 @@ class ApiServer:
         apps: list[tuple[str, ASGIApp]] = []
         for one, its_streams in zip(windows, streams, strict=True):
             token = read_or_make_token(one.folder)
+            if any(token == other for other, _ in apps):
+                raise AgentError(
+                    f"令牌与本机另一窗口相同，请改用不同的令牌 {one.folder / TOKEN_FILE}: another window of this PC has the same "
+                    "token, and it is the token that says which window is meant; give each its own"
+                )
             apps.append((token, make_app(one.agent, token, one.settings, its_streams)))
             (one.folder / PORT_FILE).write_text(str(self.port), encoding="ascii")
         app = _by_token(apps) if len(apps) > 1 else apps[0][1]

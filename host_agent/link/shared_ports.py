@@ -26,23 +26,23 @@ class SharedPorts:
         """Return the ports as one window sees them."""
         return _WindowPorts(self, self._ports, window)
 
-    def is_free(self, name: str, window: str) -> bool:
+    def is_free(self, port: str, window: str) -> bool:
         """Tell whether no other window has a port."""
         with self._lock:
-            return self._held.get(_one_name(name), window) == window
+            return self._held.get(port, window) == window
 
-    def take(self, name: str, window: str) -> str | None:
+    def take(self, port: str, window: str) -> str | None:
         """Take a port, or return the window that has it: perhaps the same, whose handle is not closed yet."""
         with self._lock:
-            holder = self._held.get(_one_name(name))
+            holder = self._held.get(port)
             if holder is None:
-                self._held[_one_name(name)] = window
+                self._held[port] = window
             return holder
 
-    def release(self, name: str) -> None:
+    def release(self, port: str) -> None:
         """Give a port back."""
         with self._lock:
-            self._held.pop(_one_name(name), None)
+            self._held.pop(port, None)
 
 
 class _WindowPorts:
@@ -52,20 +52,21 @@ class _WindowPorts:
         self._window = window
 
     def find(self, then: Callable[[list[str]], None]) -> None:
-        self._ports.find(lambda found: then([name for name in found if self._shared.is_free(name, self._window)]))
+        self._ports.find(lambda found: then([name for name in found if self._shared.is_free(_one_name(name), self._window)]))
 
     def open(self, name: str, dtr: bool, rts: bool, then: Callable[[Transport | PortError], None]) -> None:
-        holder = self._shared.take(name, self._window)
+        port = _one_name(name)  # once: a link may lead elsewhere when the port is given back
+        holder = self._shared.take(port, self._window)
         if holder is not None:
             then(PortBusyError(f"{name} 窗口 {holder} 正在使用 is in use by window {holder} of this PC"))
             return
 
         def opened(outcome: Transport | PortError) -> None:
             if isinstance(outcome, PortError):
-                self._shared.release(name)
+                self._shared.release(port)
                 then(outcome)
             else:
-                then(_Held(outcome, lambda: self._shared.release(name)))
+                then(_Held(outcome, lambda: self._shared.release(port)))
 
         self._ports.open(name, dtr, rts, opened)
 

@@ -18,6 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from host_agent import cli
+from host_agent.config import load
+from host_agent.windows import each
 from tests.brokers import Broker, free_port
 from tests.hall import ROOT, Hall, eventually
 
@@ -62,15 +64,16 @@ def test_every_block_of_the_page_works(tmp_path: Path, monkeypatch: pytest.Monke
         for kind, words, body in blocks:
             if kind != "sh":
                 continue
-            if words == "stopped":
+            if words == "stopped" and hall.agent.process is not None:
                 hall.agent.stop()
             for line in body.splitlines():
                 code, words_of_it = typed(line.replace("17610", port))
                 # status says 2 for the broker that is not there
                 assert code == (2 if "agent status" in line else 0), line + words_of_it
                 said += words_of_it
-    assert 'haochaping_agent_outbox_records{state="to_send"} 2' in said
+    assert 'haochaping_agent_outbox_records{window="533103/dating/07",state="to_send"} 2' in said
     assert "nothing to repair" in said
+    assert [one.place.window for one in each(load(config))] == ["07", "08"]
     with (tmp_path / "ratings.csv").open(encoding="utf-8-sig", newline="") as file:
         assert [row["kind"] for row in csv.DictReader(file)] == ["rating"]
     assert (tmp_path / "records.xlsx").read_bytes().startswith(b"PK")

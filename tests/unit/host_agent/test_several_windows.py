@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from host_agent.config import Config, load
+from host_agent.config_file import add_window, further_window
 from host_agent.errors import AgentError, ConfigError, PortBusyError, PortError
 from host_agent.link.port import OpenPort, Transport
 from host_agent.link.search import LEAVE_ALONE_S, Belongs, Search
@@ -197,6 +199,26 @@ def test_a_port_is_one_windows_until_its_handle_is_closed() -> None:
     assert not isinstance(outcomes[-1], PortError), "what could not be opened is nobody's"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a port that is a link is POSIX")
+def test_a_link_that_leads_elsewhere_meanwhile_is_given_back(tmp_path: Path) -> None:
+    """As /dev/haochaping-… does when the device is unplugged and plugged in again."""
+    (tmp_path / "tty1").touch()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "tty1")
+    shared = SharedPorts(PaperPorts())
+    one, two = shared.for_window("01"), shared.for_window("02")
+    outcomes: list[Transport | PortError] = []
+    one.open(str(link), True, False, outcomes.append)
+    two.open(str(tmp_path / "tty1"), True, False, outcomes.append)
+    line, busy = outcomes
+    assert isinstance(busy, PortBusyError)
+    assert not isinstance(line, PortError)
+    link.unlink()
+    line.close()
+    two.open(str(tmp_path / "tty1"), True, False, outcomes.append)
+    assert not isinstance(outcomes[-1], PortError)
+
+
 def test_the_watchdog_is_fed_when_every_loop_has_turned() -> None:
     fed: list[int] = []
     beats = _Beats(2)
@@ -227,6 +249,38 @@ def test_a_window_that_cannot_begin_ends_the_others(tmp_path: Path) -> None:
     running.stop()
     running.run(lambda _url: None, lambda: None, lambda: None)
     assert threading.active_count() == threads
+
+
+def test_two_windows_with_one_token_are_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path / "data", tmp_path / "data" / "window-02"):
+        folder.mkdir()
+        (folder / "api-token").write_text("t" * 32)
+    with pytest.raises(AgentError, match=r"window-02.*give each its own"):
+        Running(read(tmp_path, FIRST.replace('password_file = "one.password"', "") + SECOND))
+
+
+def test_a_window_is_added_to_a_configuration_or_nothing_is_changed(tmp_path: Path) -> None:
+    read(tmp_path, FIRST)
+    file, secret = tmp_path / "agent.toml", tmp_path / "mqtt-02.password"
+    assert add_window(file, further_window("02", "PJ-0002", "u 02"), "geheim") == [file, secret]
+    second = each(load(file))[1]
+    assert (second.device.id, second.mqtt.username, second.mqtt.password_file) == ("PJ-0002", "u 02", secret)
+    assert secret.read_text() == "geheim"
+    assert os.name == "nt" or secret.stat().st_mode & 0o077 == 0
+    assert add_window(file, further_window("03", "PJ-0003", None), None) == [file]
+    assert each(load(file))[2].mqtt.username == "533103/dating/01"
+
+    before = file.read_text()
+    for window, device, password in (("03", "PJ-0004", None), ("04", "PJ-0003", None), ("二", "PJ-0004", "x")):
+        with pytest.raises(ConfigError):
+            add_window(file, further_window(window, device, None), password)
+    (tmp_path / "mqtt-04.password").write_text("another's")
+    with pytest.raises(ConfigError, match="is there already, nothing was changed"):
+        add_window(file, further_window("04", "PJ-0004", None), "x")
+    with pytest.raises(ConfigError, match="--device"):
+        further_window("05", "not an id", None)
+    assert file.read_text() == before
+    assert sorted(path.name for path in tmp_path.glob("*.password")) == ["mqtt-02.password", "mqtt-04.password"]
 
 
 def test_a_window_that_fails_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
