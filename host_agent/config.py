@@ -60,8 +60,9 @@ class DeviceConfig(_Section):
 
     port: str | None = None
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")] | None = None
-    dtr: bool = True
-    rts: bool = False
+    dtr: bool | None = None
+    rts: bool | None = None
+    """The signals when the port is opened; as the board needs them (host_agent/link/boards) where they are not said."""
 
 
 class MqttConfig(_Section):

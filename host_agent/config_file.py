@@ -36,7 +36,7 @@ window = {window}
 [device]                   # 评价器 the rating device
 {port}              # 不写则询问每个 USB 串口 without it, every USB serial port is asked
 #id = "PJQ-0001"           # 只接受这一台 only this device
-#dtr = true                # 打开串口时的信号 signals when the port is opened
+#dtr = true                # 打开串口时的信号，默认按板卡 signals when the port is opened; as the board needs them by default
 #rts = false
 
 [mqtt]                     # 消息服务器 the broker

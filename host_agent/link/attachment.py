@@ -47,8 +47,8 @@ class Attachment:
         lost: Callable[[Instant], None],
         *,
         entropy: Callable[[int], bytes],
-        dtr: bool = True,
-        rts: bool = False,
+        dtr: bool | None = None,
+        rts: bool | None = None,
         belongs: Callable[[str], Belongs] = lambda _device: Belongs.HERE,
     ) -> None:
         self.trace = Trace()
@@ -67,6 +67,7 @@ class Attachment:
         self._answer_by_s = 0.0
         self._complaints: Counter[str] = Counter()
         self._damage_told: set[str] = set()
+        self._unwatch = ports.watch(lambda: post(self._changed))
         self.port_name: str | None = None
         self.conversation: Conversation | None = None
         self.trouble: str | None = None
@@ -128,6 +129,7 @@ class Attachment:
     def close(self) -> None:
         """Let go of the port, for good: one that is just being opened is closed as soon as it is open."""
         self._closed = True
+        self._unwatch()
         self._let_go()
 
     # --- inside ----------------------------------------------------------------------------------------------
@@ -150,6 +152,10 @@ class Attachment:
         if name is not None:
             self._busy = True
             self._ports.open(name, *self._lines, lambda outcome: self._post(partial(self._tried, name, outcome)))
+
+    def _changed(self, now: Instant) -> None:
+        if self.conversation is None and not self._busy:
+            self._search.wake(now)
 
     def _listed(self, found: list[str], now: Instant) -> None:
         self._busy = False

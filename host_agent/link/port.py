@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import select
 import socket
@@ -20,6 +21,8 @@ from urllib.parse import urlsplit
 import serial
 
 from host_agent.errors import PortError
+from host_agent.link import arrivals
+from host_agent.link.boards import LISTENING, Lines, lines
 
 log = logging.getLogger("agent.link")
 
@@ -132,11 +135,12 @@ class _SocketTransport:
         self._socket.close()
 
 
-def open_transport(name: str, *, dtr: bool = True, rts: bool = False) -> Transport:
-    """Open any name that pyserial's `serial_for_url` takes; PortError says why not."""
+def open_transport(name: str, *, dtr: bool | None = None, rts: bool | None = None) -> Transport:
+    """Open any name that pyserial's `serial_for_url` takes; PortError says why not. None: as the board behind it needs it."""
     if name.startswith("socket://"):
         return _SocketTransport(name)
-    return _SerialTransport(name, dtr, rts)
+    usual = _lines_for(name) if dtr is None or rts is None else LISTENING
+    return _SerialTransport(name, usual.dtr if dtr is None else dtr, usual.rts if rts is None else rts)
 
 
 class Port:
@@ -208,8 +212,11 @@ class Ports(Protocol):
     def find(self, then: Callable[[list[str]], None]) -> None:
         """Find the names of ports that may have a device."""
 
-    def open(self, name: str, dtr: bool, rts: bool, then: Callable[[Transport | PortError], None]) -> None:
-        """Open a port."""
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Have `changed` called whenever a port may have come or gone, as far as anybody tells; return what ends that."""
+
+    def open(self, name: str, dtr: bool | None, rts: bool | None, then: Callable[[Transport | PortError], None]) -> None:
+        """Open a port, with these signals; None: as the board behind it needs it."""
 
     def attach(self, transport: Transport, bytes_in: Callable[[bytes], None], failed: Callable[[str], None]) -> OpenPort:
         """Begin to read from an open port; `failed` is called at most once and last."""
@@ -232,7 +239,11 @@ class SystemPorts:
 
         threading.Thread(target=work, name="port list", daemon=True).start()
 
-    def open(self, name: str, dtr: bool, rts: bool, then: Callable[[Transport | PortError], None]) -> None:
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Listen to the system's device events."""
+        return arrivals.watch(changed)
+
+    def open(self, name: str, dtr: bool | None, rts: bool | None, then: Callable[[Transport | PortError], None]) -> None:
         """Open any name that pyserial takes."""
 
         def work() -> None:
@@ -254,9 +265,29 @@ class SystemPorts:
 
 def list_candidates() -> list[str]:
     """Return the names of the machine's USB serial ports. May take ten seconds where Bluetooth has ports too."""
-    from serial.tools import list_ports  # here, for an agent with a configured port never needs it and starts without
+    from serial.tools import list_ports  # here, for an agent on a network port or terminal never needs it and starts without
 
-    return [port.device for port in list_ports.comports() if any(word in port.device for word in USB_SERIAL_ONLY)]
+    return [port.device for port in list_ports.comports() if is_usb_serial(port.device)]
+
+
+def is_usb_serial(name: str) -> bool:
+    """Tell whether a port of this name may be one on USB."""
+    return any(word in name for word in USB_SERIAL_ONLY)
+
+
+def _lines_for(name: str) -> Lines:
+    """Return the signals for the board behind a port; may take as long as `list_candidates`."""
+    device = os.path.realpath(name) if name.startswith("/") else name
+    if not is_usb_serial(device):
+        return LISTENING
+    from serial.tools import list_ports  # as above
+
+    try:
+        ids = [(port.vid, port.pid) for port in list_ports.comports() if port.device == device]
+    except Exception as error:  # whatever a driver's entries make of it: the port may be good all the same
+        log.warning("串口无法列出 the ports cannot be listed: %s", error)
+        ids = []
+    return lines(*ids[0]) if ids else LISTENING
 
 
 def _why_not(name: str, error: Exception) -> str:

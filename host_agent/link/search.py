@@ -14,6 +14,7 @@ from host_agent.instant import Instant
 
 ROUND_FIRST_S = 0.2
 ROUND_MOST_S = 5.0
+WAKE_EVERY_S = 1.0
 LEAVE_ALONE_S = 30.0
 """How long a port is not asked again whose device is not this window's."""
 ANSWER_WITHIN_S = 3.0
@@ -40,6 +41,7 @@ class Search:
         self._wait_s = ROUND_FIRST_S
         self._has_answered = False
         self._not_before_s = 0.0
+        self._woken_s = float("-inf")
         self._not_ours_until_s: dict[str, float] = {}
         self.needs_candidates = configured is None
         """True when the caller must list the machine's ports and hand them to `candidates`."""
@@ -56,6 +58,15 @@ class Search:
     def not_ours(self, port: str, now: Instant) -> None:
         """Note that the device on `port` belongs to another window: it is left alone for a while."""
         self._not_ours_until_s[port] = now.mono_s + LEAVE_ALONE_S
+
+    def wake(self, now: Instant) -> None:
+        """Begin anew at once, for a port has come or gone; many tellings within WAKE_EVERY_S are one."""
+        if now.mono_s >= self._woken_s + WAKE_EVERY_S:
+            self._woken_s = now.mono_s
+            self._not_ours_until_s.clear()
+            self._not_before_s = now.mono_s
+            self._wait_s = ROUND_FIRST_S
+            self.needs_candidates = self._configured is None
 
     def next_port(self, now: Instant) -> str | None:
         """Return the port to open now, or None while there is nothing to try or it is too early."""

@@ -54,7 +54,10 @@ class _WindowPorts:
     def find(self, then: Callable[[list[str]], None]) -> None:
         self._ports.find(lambda found: then([name for name in found if self._shared.is_free(_one_name(name), self._window)]))
 
-    def open(self, name: str, dtr: bool, rts: bool, then: Callable[[Transport | PortError], None]) -> None:
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        return self._ports.watch(changed)
+
+    def open(self, name: str, dtr: bool | None, rts: bool | None, then: Callable[[Transport | PortError], None]) -> None:
         port = _one_name(name)  # once: a link may lead elsewhere when the port is given back
         holder = self._shared.take(port, self._window)
         if holder is not None:

@@ -54,8 +54,8 @@ ReadWritePaths={data_dir}
 DevicePolicy=closed
 DeviceAllow=char-ttyACM rw
 DeviceAllow=char-ttyUSB rw
-# 只用网络和本机套接字 network and local sockets only
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+# 只用网络、本机套接字和内核的设备通知 network, local sockets and the kernel's word of devices only
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 ProtectSystem=strict
 ProtectHome=read-only
 PrivateTmp=yes

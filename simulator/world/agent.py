@@ -264,4 +264,4 @@ class WorldAgent:
         agent._writer.close()  # without a commit: SQLite rolls back, as it would when the process is gone
         if self._broker.client is not None:
             self._broker.client.vanish()
-        self._line.release()
+        self._line.process_gone()

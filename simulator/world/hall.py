@@ -53,6 +53,7 @@ class WindowPost:
         self.number = number
         self.window = Window(AREA, HALL, f"{number:02d}")
         self.line = Line(hall.scheduler, hall.trace, f"line {self.window.window}")
+        self.line.tells_of_ports = number % 2 == 0
         self.broker = Broker(hall.scheduler, hall.trace, Random(f"{hall.seed}/broker/{number}"), f"broker {self.window.window}")
         hall.collector.serve(self.window, self.broker)
         self.is_configured = number % 2 == 0

@@ -69,6 +69,9 @@ class Line:
         self._bytes_in: Callable[[bytes], None] | None = None
         self._failed: Callable[[str], None] | None = None
         self._generation = 0
+        self._changed: Callable[[], None] = lambda: None
+        self.tells_of_ports = True
+        """Whether this PC tells of ports that come; where it does not, they are found by looking again and again."""
         self._fifo: bytearray | None = None
         self.to_device: Callable[[bytes], None] = lambda _data: None
         """The device that is at the window."""
@@ -91,7 +94,16 @@ class Line:
         """Say which ports there are."""
         self._scheduler.after(self.opening_s, lambda: then([NOBODY, self.name] if self.plugged else [NOBODY]))
 
-    def open(self, name: str, dtr: bool, rts: bool, then: Callable[[Transport | PortError], None]) -> None:  # noqa: ARG002  # the shape is the agent's
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Tell of each plugging in, on a PC that tells of such."""
+        if self.tells_of_ports:
+            self._changed = changed
+        return self._no_longer_tell
+
+    def _no_longer_tell(self) -> None:
+        self._changed = lambda: None
+
+    def open(self, name: str, dtr: bool | None, rts: bool | None, then: Callable[[Transport | PortError], None]) -> None:  # noqa: ARG002  # the shape is the agent's
         """Open a port that is there and not held by anybody."""
         self._scheduler.after(self.opening_s, lambda: then(self._open(name)))
 
@@ -122,8 +134,13 @@ class Line:
             self.release()
 
     def release(self) -> None:
-        """Forget who had the port open: that process is gone."""
+        """Forget who had the port open."""
         self._port = self._bytes_in = self._failed = None
+
+    def process_gone(self) -> None:
+        """Forget the agent altogether."""
+        self._no_longer_tell()
+        self.release()
 
     # --- bytes -----------------------------------------------------------------------------------------------
 
@@ -197,6 +214,7 @@ class Line:
         self.is_dead = False
         self.name = name or self.name
         self._is_stale = self._port is not None
+        self._changed()
 
     def sleep(self) -> None:
         """The PC sleeps: what the device sends fills a small buffer and then overwrites it."""

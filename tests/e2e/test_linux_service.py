@@ -227,4 +227,4 @@ def test_a_working_agent_makes_no_call_that_its_unit_forbids(tmp_path: Path) -> 
     assert made - allowed - {"fchown"} == set()
     assert not re.search(r"PROT_WRITE\|PROT_EXEC", text), "memory that can be written and executed is forbidden too"
     families = set(re.findall(r"socket\((AF_[A-Z0-9]+)", text))
-    assert families <= {"AF_INET", "AF_INET6", "AF_UNIX"}
+    assert families <= {"AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"}

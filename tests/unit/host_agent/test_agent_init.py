@@ -19,6 +19,7 @@ from host_agent.doctor import Grade, check
 from host_agent.doctor import broker as broker_checks
 from host_agent.doctor import device as device_checks
 from host_agent.errors import AgentError, ConfigError
+from host_agent.link.boards import LISTENING
 from host_agent.store.database import Writer
 from tests.brokers import free_port
 from tests.chains import WINDOW
@@ -54,7 +55,7 @@ def test_every_key_is_in_it_and_what_is_commented_out_is_its_default(tmp_path: P
     for key in ("retention_days", "log_level"):
         assert values[key] == getattr(config, key)
     assert (values["api"]["port"], values["mqtt"]["protocol"]) == (config.api.port, config.mqtt.protocol)
-    assert (values["device"]["dtr"], values["device"]["rts"]) == (config.device.dtr, config.device.rts)
+    assert (values["device"]["dtr"], values["device"]["rts"]) == LISTENING, "what most boards have by default"
 
 
 @pytest.mark.parametrize("word", ['with "quotes"', "back\\slash", "口令 é", "#"])

@@ -314,7 +314,7 @@ def test_a_port_that_opens_after_the_end_is_closed(monkeypatch: pytest.MonkeyPat
     go_on = threading.Event()
     opened: list[Transport] = []
 
-    def slowly(name: str, *, dtr: bool, rts: bool) -> Transport:
+    def slowly(name: str, *, dtr: bool | None, rts: bool | None) -> Transport:
         assert go_on.wait(WAIT_S)
         opened.append(open_transport(name, dtr=dtr, rts=rts))
         return opened[0]

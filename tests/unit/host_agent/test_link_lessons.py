@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 import serial
+from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
 from host_agent.link import port as module
 from host_agent.link.conversation import Conversation, LinkState
@@ -60,7 +62,8 @@ LESSONS = {
         f"{HERE}::test_lesson_07_12_a_mute_line_is_opened_again_and_again_until_it_answers"
     ],
     (8, "DTR and RTS that help one board and break another"): [
-        f"{HERE}::test_lesson_08_dtr_and_rts_are_as_configured_before_the_port_opens"
+        f"{HERE}::test_lesson_08_dtr_and_rts_are_as_configured_before_the_port_opens",
+        f"{HERE}::test_lesson_08_dtr_and_rts_are_as_the_board_needs_them",
     ],
     (9, "a write that makes no progress for 500 ms and is cut short"): [
         f"{HERE}::test_lesson_09_frames_cut_short_cost_no_record",
@@ -281,6 +284,45 @@ def partial_lost(loop: Loop) -> Callable[[], bool]:
 def test_lesson_08_dtr_and_rts_are_as_configured_before_the_port_opens(drivers: list[Driver], *, dtr: bool, rts: bool) -> None:
     open_transport("COM7", dtr=dtr, rts=rts).close()
     assert drivers[0].told == [f"dtr {dtr}", f"rts {rts}", "open"]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "product", "told"),
+    [
+        (0x2E8A, 0x0005, (True, False)),  # a Pico's own USB: with DTR low it keeps silent
+        (0x303A, 0x4001, (True, False)),
+        (0x303A, 0x1001, (False, False)),  # there, and behind a bridge chip, the lines lead to reset and boot
+        (0x10C4, 0xEA60, (False, False)),
+        (0x1A86, 0x7523, (False, False)),
+        (0x0403, 0x6001, (False, False)),
+        (0x067B, 0x2303, (False, False)),
+        (None, None, (True, False)),
+        (0x1234, 0x5678, (True, False)),
+    ],
+)
+def test_lesson_08_dtr_and_rts_are_as_the_board_needs_them(
+    drivers: list[Driver],
+    monkeypatch: pytest.MonkeyPatch,
+    vendor: int | None,
+    product: int | None,
+    told: tuple[bool, bool],
+) -> None:
+    other, there = ListPortInfo("COM6"), ListPortInfo("COM7")
+    other.vid, other.pid = 0x10C4 if told[0] else 0x2E8A, 1
+    there.vid, there.pid = vendor, product
+    monkeypatch.setattr(list_ports, "comports", lambda: [other, there])
+    open_transport("COM7").close()
+    open_transport("COM7", dtr=not told[0]).close()
+    assert [driver.told[:2] for driver in drivers] == [
+        [f"dtr {told[0]}", f"rts {told[1]}"],
+        [f"dtr {not told[0]}", f"rts {told[1]}"],  # what is configured wins
+    ]
+
+
+def test_ports_that_cannot_be_listed_are_opened_all_the_same(drivers: list[Driver], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(list_ports, "comports")
+    open_transport("COM7").close()
+    assert drivers[0].told[:2] == ["dtr True", "rts False"]
 
 
 def test_lesson_16_a_device_that_comes_back_under_another_name_is_found(

@@ -144,7 +144,10 @@ class PaperPorts:
     def find(self, then: Callable[[list[str]], None]) -> None:
         then(["COM1", "com2"])
 
-    def open(self, name: str, dtr: bool, rts: bool, then: Callable[[Transport | PortError], None]) -> None:
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        return changed
+
+    def open(self, name: str, dtr: bool | None, rts: bool | None, then: Callable[[Transport | PortError], None]) -> None:
         assert (dtr, rts) == (True, False)
         then(PortError("gone") if name in self.broken else PaperLine(self))
 
