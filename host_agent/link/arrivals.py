@@ -24,26 +24,23 @@ KERNEL_AND_UDEV: Final = 1 | 2
 MESSAGE_BYTES: Final = 8192
 TTY: Final = b"\0SUBSYSTEM=tty\0"
 COME_OR_GONE: Final = (b"\0ACTION=add\0", b"\0ACTION=remove\0")
+LISTENING_WITHIN_S: Final = 5.0
 DEVICE_MAP: Final = r"HARDWARE\DEVICEMAP"
 """Its key SERIALCOMM has the ports; it is made with the first of them."""
 
 
 def watch(changed: Callable[[], None]) -> Callable[[], None]:
     """Have `changed` called, from a thread, whenever a serial port may have come or gone; return what ends that."""
-    watching: Callable[[Callable[[], None]], Callable[[], None]]
-    if sys.platform == "linux":
-        watching = _watch_kernel
-    elif sys.platform == "win32":
-        watching = _watch_registry
-    else:
-        return lambda: None
     try:
-        return watching(changed)
+        if sys.platform == "linux":  # not two `if`: to a type checker the second would be unreachable
+            return _watch_kernel(changed)
+        elif sys.platform == "win32":  # noqa: RET505  # as above
+            return _watch_registry(changed)
     except OSError as error:
         log.info(
             "端口变化无法获知，改为定时查找 nobody tells of ports that come; they are looked for from time to time: %s", error
         )
-        return lambda: None
+    return lambda: None
 
 
 def is_about_a_port(message: bytes) -> bool:
@@ -93,14 +90,19 @@ if sys.platform == "win32":
         except pywintypes.error as error:
             raise OSError(str(error)) from error
         told, ended = (win32event.CreateEvent(None, False, False, None) for _ in range(2))
+        listening = threading.Event()
+
+        def listen() -> None:
+            kinds = win32api.REG_NOTIFY_CHANGE_NAME | win32api.REG_NOTIFY_CHANGE_LAST_SET
+            win32api.RegNotifyChangeKeyValue(key, True, kinds, told, True)  # for one change, and as long as this thread lives
 
         def work() -> None:
-            kinds = win32api.REG_NOTIFY_CHANGE_NAME | win32api.REG_NOTIFY_CHANGE_LAST_SET
-            while True:
-                win32api.RegNotifyChangeKeyValue(key, True, kinds, told, True)
-                if win32event.WaitForMultipleObjects([told, ended], False, win32event.INFINITE) != win32event.WAIT_OBJECT_0:
-                    return
+            listen()
+            listening.set()
+            while win32event.WaitForMultipleObjects([told, ended], False, win32event.INFINITE) == win32event.WAIT_OBJECT_0:
+                listen()  # first, so that nothing is missed that comes while this change is told of
                 changed()
 
         threading.Thread(target=work, name="arrivals", daemon=True).start()
+        listening.wait(LISTENING_WITHIN_S)
         return lambda: win32event.SetEvent(ended)

@@ -92,3 +92,25 @@ def test_the_program_brings_every_library_that_a_new_windows_has_not(windows: Wi
     ours = {name for name in wanted if re.match(r"vcruntime|msvcp|python|pywintypes|lib|sqlite3", name)}
     assert ours - there_are == set()
     assert "bcryptprimitives.dll" not in there_are, "that is Windows's own"
+
+
+ARRIVALS = """
+import queue, sys, threading, winreg
+sys.path.insert(0, sys.argv[1])
+from host_agent.link import arrivals
+told = queue.SimpleQueue()
+end = arrivals.watch(lambda: told.put(1))
+for number in (1, 2):  # the key itself is made with the first port
+    with winreg.CreateKey(winreg.HKEY_LOCAL_MACHINE, arrivals.DEVICE_MAP + chr(92) + "SERIALCOMM") as key:
+        winreg.SetValueEx(key, "Serial7%d" % number, 0, winreg.REG_SZ, "COM7%d" % number)
+    told.get(timeout=30)
+    print("told")
+(thread,) = [one for one in threading.enumerate() if one.name == "arrivals"]
+end()
+thread.join(30)
+print("ended", not thread.is_alive())
+"""
+
+
+def test_a_port_that_comes_is_told_of(windows: Wine, python: Path, tmp_path: Path) -> None:
+    assert run(windows, python, tmp_path, ARRIVALS).splitlines() == ["told", "told", "ended True"]
