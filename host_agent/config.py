@@ -94,6 +94,13 @@ class ApiConfig(_Section):
     metrics: bool = False
 
 
+class RemoteConfig(_Section):
+    """Requests from afar: none is answered without a key file. `allow` by default holds what only reads."""
+
+    key_file: Path | None = None
+    allow: list[Literal["status", "log", "records", "restart_link"]] = ["status", "log"]
+
+
 class Config(BaseSettings):
     """All of it."""
 
@@ -109,6 +116,7 @@ class Config(BaseSettings):
     device: DeviceConfig = DeviceConfig()
     mqtt: MqttConfig = MqttConfig()
     api: ApiConfig = ApiConfig()
+    remote: RemoteConfig = RemoteConfig()
 
     @classmethod
     def settings_customise_sources(
@@ -186,7 +194,11 @@ def load(path: Path) -> Config:
         for name in ("password_file", "ca_file", "cert_file", "key_file")
         if (value := getattr(config.mqtt, name)) is not None
     }
-    return config.model_copy(update={"data_dir": base / config.data_dir, "mqtt": config.mqtt.model_copy(update=files)})
+    remote = config.remote
+    if remote.key_file is not None:
+        remote = remote.model_copy(update={"key_file": base / remote.key_file})
+    mqtt = config.mqtt.model_copy(update=files)
+    return config.model_copy(update={"data_dir": base / config.data_dir, "mqtt": mqtt, "remote": remote})
 
 
 def _check_environment() -> None:

@@ -56,6 +56,10 @@ port = {mqtt_port}
 #compatibility_levels = [5, 4, 3, 2, 1]   # 其中非常满意…非常不满意的编号 its numbers, best level first
 #follow_up_url = "https://hall.example/f/{{evaluation}}"   # 补充评价页面 the citizen's follow-up page
 #metrics = true            # Prometheus 的 /metrics，令牌在 its token is in data_dir/metrics-token
+
+[remote]                   # 信息部门远程询问，没有密钥文件则不答复 asked by the IT department; nobody is answered without a key file
+#key_file = "remote.key"   # 由 made by: collector remote-key AREA/HALL/WINDOW -o remote.key
+#allow = ["status", "log"] # 还有 also: "records" 重新发送记录 sends records again, "restart_link" 重新连接评价器 links anew
 """
 
 

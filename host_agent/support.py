@@ -128,17 +128,18 @@ def _site(file: Path) -> _Site:
             folder = folder or file.resolve().parent / os.environ[f"{PREFIX}DATA_DIR"]
         return _Site(file, None, str(error), folder, _secrets(_paths(file), folder))
     mqtt = config.mqtt
-    files = [path for path in (mqtt.password_file, mqtt.key_file) if path is not None]
+    files = [path for path in (mqtt.password_file, mqtt.key_file, config.remote.key_file) if path is not None]
     return _Site(file, config, "", config.data_dir, _secrets(files, config.data_dir))
 
 
 def _paths(file: Path) -> Iterator[Path]:
     """Yield the files with secrets that a configuration names which is not good otherwise."""
     with contextlib.suppress(OSError, ValueError):
-        mqtt = tomllib.loads(file.read_text(encoding="utf-8-sig")).get("mqtt")
-        for name in ("password_file", "key_file"):
-            if isinstance(mqtt, dict) and isinstance(mqtt.get(name), str):
-                yield file.resolve().parent / mqtt[name]
+        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        for section, name in (("mqtt", "password_file"), ("mqtt", "key_file"), ("remote", "key_file")):
+            named = values.get(section)
+            if isinstance(named, dict) and isinstance(named.get(name), str):
+                yield file.resolve().parent / named[name]
 
 
 def _secrets(files: Iterable[Path], folder: Path | None) -> list[str]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hmac
 from enum import Enum
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from protocol.errors import PayloadError
 from protocol.fields import U8, Layout, Raw, TailText, Text, layout, wire
@@ -70,7 +72,7 @@ class RestartLinkArguments(Payload):
 class LogArguments(Payload):
     """How much of the log."""
 
-    lines: Seq = 100
+    lines: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] = 100
 
 
 class RecordsArguments(Payload):

@@ -192,7 +192,7 @@ def _give(settings: Config) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     for path in (settings.data_dir, *settings.data_dir.iterdir()):
         shutil.chown(path, ACCOUNT, ACCOUNT)
-    for secret in (settings.mqtt.password_file, settings.mqtt.key_file):
+    for secret in (settings.mqtt.password_file, settings.mqtt.key_file, settings.remote.key_file):
         if secret is not None:
             shutil.chown(secret, "root", ACCOUNT)
             os.chmod(secret, 0o640)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from host_agent.agent import Agent
 from host_agent.api.server import ApiServer
 from host_agent.config import Config
+from host_agent.service.log_ring import keep_last_lines
 
 
 class Running:
@@ -15,6 +16,7 @@ class Running:
 
     def __init__(self, settings: Config) -> None:
         os.umask(0o077)  # the database holds ratings: not for whoever else works at this PC
+        keep_last_lines()
         self.agent = Agent(settings)
         self._server = ApiServer(self.agent, settings.data_dir, settings.api)
 
