@@ -24,9 +24,9 @@ from protocol.topics import Window
 log = logging.getLogger("agent.remote")
 
 MOST_REQUEST_BYTES = 4096
-MOST_PER_MINUTE = 12
+MOST_PER_MINUTE = 30
 """Requests that are carried out."""
-MOST_ANSWERS_PER_MINUTE = 60
+MOST_ANSWERS_PER_MINUTE = 120
 """Answers of any kind, refusals and repetitions too; what is asked beyond that is dropped."""
 KEPT_ANSWERS = 32
 MINUTE_S = 60.0
