@@ -202,6 +202,19 @@ def test_a_log_goes_as_far_back_as_a_message_has_room(bench: Bench, line: str) -
     assert bench.ask("log", lines=3)[1] == {"lines": bench.lines[-3:]}
 
 
+def test_only_what_the_configuration_names_is_done_and_by_default_what_only_reads(tmp_path: Path) -> None:
+    for name, allow, wanted in (
+        ("default", "", ["ok", "ok", "not_allowed", "not_allowed"]),
+        ("named", ', allow = ["records"]', ["not_allowed", "not_allowed", "ok", "not_allowed"]),
+        ("none", ", allow = []", ["not_allowed"] * 4),
+    ):
+        (tmp_path / name).mkdir()
+        bench = Bench(tmp_path / name, CONFIG.replace(', allow = ["status", "log", "records", "restart_link"]', allow))
+        records = bench.ask("records", device=DEVICE, first_seq=1, last_seq=1)[0]
+        assert [bench.ask("status")[0], bench.ask("log")[0], records, bench.ask("restart_link")[0]] == wanted
+        bench.agent._writer.close()
+
+
 def test_without_a_key_that_can_be_used_nobody_is_answered_and_the_doctor_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
