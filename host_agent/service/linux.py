@@ -193,7 +193,7 @@ def _give(settings: Config) -> None:
     for path in (settings.data_dir, *settings.data_dir.iterdir()):
         shutil.chown(path, ACCOUNT, ACCOUNT)
     for secret in (settings.mqtt.password_file, settings.mqtt.key_file, settings.remote.key_file):
-        if secret is not None:
+        if secret is not None and secret.exists():
             shutil.chown(secret, "root", ACCOUNT)
             os.chmod(secret, 0o640)
 

@@ -6,8 +6,11 @@ gets nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import shlex
 import stat
 import time
 from collections.abc import Iterator
@@ -27,13 +30,19 @@ from protocol.signing import derive_remote_key
 from protocol.topics import Down, Up, Window
 from tests.chains import HALL_KEY, WINDOW
 from tests.e2e.test_broker_rights import Client
-from tests.hall import DEVICE, Hall, eventually
+from tests.hall import DEVICE, ROOT, Hall, eventually
 from tests.secured import Site, secured
 
 pytestmark = pytest.mark.e2e
 KEY = derive_remote_key(HALL_KEY, WINDOW)
 OTHER = Window(WINDOW.area, WINDOW.hall, "08")
 ALLOWED = 'allow = ["status", "log", "records", "restart_link"]'
+BLOCKS = re.findall(
+    r"^```(\S+ \S+)\n(.*?)^```$", (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
+MAKE_KEY, ASK = (body.splitlines() for kind, body in BLOCKS if kind == "sh asking")
+REMOTE = next(body for kind, body in BLOCKS if kind == "toml agent.toml" and body.startswith("[remote]"))
+ASKER = next(body for kind, body in BLOCKS if kind == "toml collector.toml")
 STAFF, CASE = "PLANTED-7", "PLANTED-CASE-1"
 
 
@@ -44,21 +53,26 @@ class Office:
         self.name = name
         self.site = site
         self.folder = folder
-        more = {}
         for room, user in (("agent", WINDOW.path), ("collector", "collector"), ("asker", "asker")):
-            file = folder / f"{room}.password"
-            file.write_text(site.password(user))
-            more[room] = f'username = "{user}"\npassword_file = "{file}"\n'
-        ca = f'ca_file = "{site.authority.ca}"\n'
-        self.hall = Hall(
-            folder,
-            site.broker,
-            mqtt_more={"agent": ca + more["agent"], "collector": ca + more["collector"]},
-            agent_more=f'[remote]\nkey_file = "remote.key"\n{ALLOWED}\n',
-        )
+            (folder / f"{room}.password").write_text(site.password(user))
+        logins = {
+            room: f'ca_file = "{site.authority.ca}"\nusername = "{user}"\npassword_file = "{room}.password"\n'
+            for room, user in (("agent", WINDOW.path), ("collector", "collector"))
+        }
+        self.hall = Hall(folder, site.broker, mqtt_more=logins, agent_more=REMOTE)
         self.config = self.hall.collector.config
-        self.config.write_text(f"{self.config.read_text()}[ask]\n{more['asker']}")
-        self.type("remote-key", WINDOW.path, "-o", str(folder / "remote.key"))
+        self.config.write_text(f"{self.config.read_text()}{ASKER}")
+        for line in MAKE_KEY:
+            self.as_on_the_page(line)
+
+    def as_on_the_page(self, line: str) -> str:
+        """Type a line of docs/operations.md in the folder of the configuration; return what it says."""
+        program, *words = shlex.split(line)
+        assert program == "collector"
+        with contextlib.chdir(self.folder):
+            done = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return str(done.stdout)
 
     def type(self, *words: str) -> str:
         """Type a command; return what it says."""
@@ -281,6 +295,17 @@ def test_each_way_to_get_no_answer_has_its_sentence(office: Office, tmp_path: Pa
     hall.agent.config.write_text(text)
     hall.agent.start()
     hall.await_talking()
+
+
+def test_the_page_is_right(office: Office) -> None:
+    assert len(ASK) == 4
+    said = [office.as_on_the_page(line) for line in ASK]
+    office.hall.await_talking()
+    assert DEVICE in said[0]
+    assert "已答复远程请求 status" in said[1]
+    assert "重新发送 sent again: " in said[2]
+    assert json.loads(said[3]) == {"was": "talking"}
+    assert ALLOWED in REMOTE
 
 
 def test_the_key_file_is_its_owners_and_never_overwritten(office: Office) -> None:
