@@ -13,7 +13,7 @@ import re
 import shlex
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -260,6 +260,55 @@ def test_the_asker_can_do_nothing_but_ask(office: Office) -> None:
     assert office.hall.summary()["ingest"].get("malformed", 0) == refused
 
 
+Answer = Callable[[RemoteRequest], tuple[Up, bytes]]
+"""What somebody with the window's password publishes when a request comes; only with its key is it an answer."""
+
+
+def state(session: str, *, online: bool) -> bytes:
+    return State(session=session, online=online, since_ms=1, agent="1").to_json()
+
+
+def forged_answer(request: RemoteRequest) -> tuple[Up, bytes]:
+    return Up.ANSWER, make_answer(HALL_KEY, WINDOW, request.session, request.id, "ok", "{}").to_json()
+
+
+def unreadable(request: RemoteRequest) -> tuple[Up, bytes]:
+    return Up.ANSWER, make_answer(KEY, WINDOW, request.session, request.id, "ok", "[]").to_json()
+
+
+def genuine_refusal(request: RemoteRequest) -> tuple[Up, bytes]:
+    text = '{"text":"以后 \\u001b later"}'
+    return Up.ANSWER, make_answer(KEY, WINDOW, request.session, request.id, "of_a_later_version", text).to_json()
+
+
+def other_session(_request: RemoteRequest) -> tuple[Up, bytes]:
+    return Up.STATE, state("e" * 32, online=True)
+
+
+def gone(request: RemoteRequest) -> tuple[Up, bytes]:
+    return Up.STATE, state(request.session, online=False)
+
+
+def late_will(_request: RemoteRequest) -> tuple[Up, bytes]:
+    return Up.STATE, state("d" * 32, online=False)
+
+
+@contextlib.contextmanager
+def impostor(office: Office, answers: list[Answer]) -> Iterator[None]:
+    """Somebody with the window's password in its agent's place."""
+    with closing(Client(office.site, WINDOW.path)) as made:
+        assert made.subscribe(WINDOW.down(Down.REQUEST))
+        made.publish(WINDOW.up(Up.STATE), state("f" * 32, online=True), retain=True)
+
+        def answer(client: Any, _data: Any, message: Any) -> None:
+            for one in answers:
+                up, payload = one(RemoteRequest.from_json(bytes(message.payload)))
+                client.publish(WINDOW.up(up), payload, qos=1)
+
+        made.client.on_message = answer
+        yield
+
+
 @pytest.mark.parametrize("office", ["mosquitto"], indirect=True)
 def test_each_way_to_get_no_answer_has_its_sentence(office: Office, tmp_path: Path) -> None:
     assert "no agent has ever said hello" in office.refused(
@@ -286,6 +335,17 @@ def test_each_way_to_get_no_answer_has_its_sentence(office: Office, tmp_path: Pa
     hall = office.hall
     hall.agent.stop()
     assert "is offline since" in office.refused("status")
+    ways: list[tuple[list[Answer], str]] = [
+        ([], "is online and does not answer"),
+        ([forged_answer], "not signed by this window"),
+        ([other_session], "has connected anew"),
+        ([gone], "has gone offline"),
+        ([forged_answer, unreadable], "cannot be read"),
+        ([late_will, forged_answer, genuine_refusal], "refused (of_a_later_version): 以后 ? later"),
+    ]
+    for answers, sentence in ways:
+        with impostor(office, answers):
+            assert sentence in office.refused("status", timeout="1.5")
     text = hall.agent.config.read_text()
     hall.agent.config.write_text(text.replace(ALLOWED, 'allow = ["log"]'))
     hall.agent.start()

@@ -186,10 +186,10 @@ def test_too_many_in_a_minute_are_refused_and_beyond_that_dropped() -> None:
     stage = Stage()
     words = [stage.word(number, now=at(number / 100)) for number in range(1, MOST_ANSWERS_PER_MINUTE + 1)]
     assert words == ["ok"] * MOST_PER_MINUTE + ["busy"] * (MOST_ANSWERS_PER_MINUTE - MOST_PER_MINUTE)
-    assert stage.ask(100, now=at(1)) is None
-    assert stage.ask(1, now=at(2)) is None, "repetitions too"
+    assert stage.ask(500, now=at(2)) is None
+    assert stage.ask(MOST_ANSWERS_PER_MINUTE, now=at(2)) is None, "repetitions too"
     assert stage.gate.counters["remote_dropped"] == 2
-    assert stage.word(101, now=at(61)) == "ok"
+    assert stage.word(501, now=at(70)) == "ok"
 
 
 def test_an_act_that_refuses_or_fails_is_answered_and_damage_is_passed_on() -> None:
