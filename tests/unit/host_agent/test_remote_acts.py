@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from host_agent.agent import Agent
 from host_agent.config import load
 from host_agent.doctor import Grade
 from host_agent.doctor.remote import requests as look
+from host_agent.link.events import Received
+from host_agent.remote.gate import RefusedError
 from host_agent.service.log_ring import MOST_CHARACTERS, LogRing
 from host_agent.store.schema import DISPUTED, RECEIPTED, SENT, TO_SEND
 from host_agent.surroundings import Surroundings
@@ -129,6 +132,11 @@ def test_the_status_tells_what_helps_and_neither_staff_nor_evaluation(bench: Ben
 
 def test_records_go_again_whatever_their_state_and_each_is_told_where_it_is(bench: Bench) -> None:
     bench.hold(bench.device.write_many(5))
+    bench.agent._publisher.step(at(100))
+    bench.agent._publisher._acked(deque(range(1, len(bench.broker.sent) + 1)), at(100))
+    bench.agent._publisher.step(at(101))
+    assert set(bench.states().values()) == {SENT}
+    bench.broker.sent.clear()
     for seq, state in ((1, RECEIPTED), (2, SENT), (3, DISPUTED), (4, RECEIPTED)):
         bench.set_state(seq, state)
     bench.agent._writer.connection.execute("DELETE FROM records WHERE seq = 5")
@@ -138,7 +146,7 @@ def test_records_go_again_whatever_their_state_and_each_is_told_where_it_is(benc
         "nowhere": 0,
     }
     assert bench.states() == {1: TO_SEND, 2: TO_SEND, 3: TO_SEND, 4: RECEIPTED}
-    bench.agent._publisher.step(at(200))
+    bench.agent._publisher.step(at(102))
     sent = [json.loads(payload)["data"]["seq"] for topic, payload in bench.broker.sent if topic == WINDOW.up(Up.RECORD)]
     assert sent == [1, 2, 3]
     bench.line.read()
@@ -158,6 +166,22 @@ def test_what_the_device_sends_again_is_stored_and_sent(bench: Bench) -> None:
             bench.agent._event(event, at(21))
     bench.agent._keep(at(22))
     assert sorted(bench.states()) == list(range(1, 10))
+
+
+def test_before_a_device_is_asked_again_what_came_from_it_is_durable(bench: Bench) -> None:
+    records = bench.device.write_many(7)
+    bench.hold(records[:5])
+    bench.agent._event(Received(records[5], records[5].pack()), at(1))
+    assert sorted(bench.states()) == [1, 2, 3, 4, 5]
+    bench.agent._read_from(DEVICE, 3, at(1))
+    assert sorted(bench.states()) == [1, 2, 3, 4, 5, 6]
+    assert bench.agent._next_seq == 3
+    bench.agent._next_seq = 7
+    bench.agent._event(Received(records[6], records[6].pack()), at(1))
+    bench.agent._writer.connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(RefusedError):
+        bench.agent._read_from(DEVICE, 3, at(2))
+    assert bench.agent._store_trouble.error is not None, "and what could not be stored is asked of the device again"
 
 
 def test_of_a_device_that_is_not_here_only_what_is_held_goes_again(bench: Bench) -> None:

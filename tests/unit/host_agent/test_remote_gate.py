@@ -92,10 +92,11 @@ def test_at_another_connection_the_same_request_is_nothing() -> None:
     assert stage.word(2, session=LATER) == "ok"
     assert stage.gate.received(kept, LATER, at(3)) is None
     assert [asked for asked, _ in stage.done] == [Asked.RESTART_LINK, Asked.STATUS]
+    assert stage.word(1, session=LATER) == "ok", "the same id, signed for this connection"
     assert stage.gate.counters["remote_late"] == 2
 
 
-@given(st.lists(st.integers(1, 200), max_size=120))
+@given(st.lists(st.integers(1, 60), min_size=60, max_size=120))
 @settings(max_examples=60)
 def test_in_whatever_order_requests_come_and_come_again_none_is_done_twice(numbers: list[int]) -> None:
     stage = Stage()
@@ -115,6 +116,7 @@ def test_what_was_forgotten_is_refused_and_not_done_again() -> None:
     assert stage.word(1, now=at(1000)) == stage.word(2, now=at(1010)) == "too_old"
     assert stage.word(3, now=at(1020)) == "ok"
     assert len(stage.done) == KEPT_ANSWERS + 2
+    assert stage.word(1, session=LATER, now=at(1030)) == "ok"
 
 
 @pytest.mark.parametrize(
