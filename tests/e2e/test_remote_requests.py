@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from typer.testing import CliRunner
 
 from collector import cli
 from collector.errors import CollectorError
+from host_agent.store.database import FILE_NAME
 from protocol.levels import Level
 from protocol.payloads import RemoteAnswer, RemoteRequest, State
 from protocol.remote import make_answer, make_request
@@ -164,6 +166,33 @@ def test_records_come_once_more_and_are_stored_once(office: Office) -> None:
     office.hall.await_collected(2)
     assert "too" in office.refused("records", "--device", DEVICE, "--first", "1", "--last", "5000")
     assert "PJ-9" not in office.type("ask", WINDOW.path, "records", "--device", "PJ-9", "--first", "1")
+
+
+@pytest.mark.parametrize("office", ["mosquitto"], indirect=True)
+def test_records_that_the_pc_has_deleted_long_ago_come_from_the_device(office: Office) -> None:
+    hall = office.hall
+    hall.await_released()
+    before = len(hall.ratings())
+    hall.agent.stop()
+    with closing(sqlite3.connect(hall.data_dir / FILE_NAME, isolation_level=None)) as database:
+        deleted = database.execute("DELETE FROM records WHERE seq BETWEEN 2 AND 3").rowcount
+    hall.agent.start()
+    hall.await_talking()
+    assert deleted == 2
+    assert office.ask("records", "--device", DEVICE, "--first", "1", "--last", "3") == {
+        "sent_again": 1,
+        "asked_of_device": 2,
+        "nowhere": 0,
+    }
+
+    def held() -> bool:
+        with closing(sqlite3.connect(hall.data_dir / FILE_NAME)) as database:
+            return bool(database.execute("SELECT count(*) = 2 FROM records WHERE seq BETWEEN 2 AND 3").fetchone()[0])
+
+    eventually("they are here again", held)
+    hall.await_released()
+    hall.device.press(3)
+    hall.await_collected(before + 1)
 
 
 def test_the_link_is_begun_anew_and_a_press_before_and_after_it_counts(office: Office) -> None:
@@ -332,6 +361,9 @@ def test_each_way_to_get_no_answer_has_its_sentence(office: Office, tmp_path: Pa
             assert sentence in office.refused("status", timeout="1")
         finally:
             office.config.write_text(config)
+    office.config.write_text(config.replace('protocol = "3.1.1"', 'protocol = "5"'))
+    assert office.ask("status")["window"] == WINDOW.path, "MQTT 5 as well"
+    office.config.write_text(config)
     hall = office.hall
     hall.agent.stop()
     assert "is offline since" in office.refused("status")
