@@ -213,7 +213,8 @@ class _Asking:
             )
         raise AskError(
             f"窗口 {self._window.path} 在线但未答复 is online and does not answer: 该电脑上有 is [remote] key_file there, with this "
-            "window's key (collector remote-key), and may the agent's account read it? May [ask] publish on its down/request (docs/mqtt.md)?"
+            "window's key (collector remote-key), and may the agent's account read it? May [ask] publish on its "
+            "down/request (docs/mqtt.md)?"
         )
 
     def _next(self, is_wanted: Callable[[State | RemoteAnswer], bool], deadline_s: float) -> State | RemoteAnswer | None:
