@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
 import sys
 import urllib.error
@@ -19,15 +18,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from collector import cli_remote
 from collector import config as configuration
-from collector.errors import CollectorError, ConfigError, NotRunningError
+from collector.cli_options import ConfigOption, write_key
+from collector.errors import CollectorError, NotRunningError
 from protocol.levels import Level
 from protocol.signing import KEY_BYTES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="归集程序 The collector of ratings")
 hall_key = typer.Typer(no_args_is_help=True, help="大厅密钥 Hall keys")
 app.add_typer(hall_key, name="hall-key")
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="配置文件 the configuration (TOML)")]
+cli_remote.add_to(app)
 ASK_S = 5.0
 WEAKER = "（代理回执即释放，弱保证 released by the agent's ack: weaker）"
 
@@ -57,12 +58,7 @@ def status(config: ConfigOption) -> None:
 @hall_key.command("new")
 def new_hall_key(file: Annotated[Path, typer.Argument(help="新密钥文件 file to be made")]) -> None:
     """生成大厅密钥，不覆盖已有文件 Make a hall key; an existing file is never overwritten."""
-    try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise ConfigError(f"密钥文件无法建立 cannot make {file}: {error.strerror}") from error
-    with os.fdopen(handle, "w", encoding="ascii") as stream:
-        stream.write(secrets.token_hex(KEY_BYTES) + "\n")
+    write_key(file, secrets.token_hex(KEY_BYTES))
     typer.echo(f"已生成 made {file}；请离线备份 keep a copy offline")
 
 

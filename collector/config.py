@@ -100,6 +100,15 @@ class HallConfig(_Section):
     key_file: Path
 
 
+class AskConfig(_Section):
+    """The login of `collector ask`: a user of its own, or a broker that names connections after users throws the collector off."""
+
+    username: str | None = None
+    password_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
 class HttpConfig(_Section):
     """Where the pages are. Beyond loopback, `host_names` must say under which names."""
 
@@ -128,6 +137,7 @@ class Config(BaseSettings):
     mqtt: MqttConfig = Field(default_factory=MqttConfig)
     halls: dict[str, HallConfig] = {}
     http: HttpConfig = Field(default_factory=HttpConfig)
+    ask: AskConfig = Field(default_factory=AskConfig)
 
     @classmethod
     def settings_customise_sources(
@@ -144,6 +154,19 @@ class Config(BaseSettings):
     def hall_keys(self) -> dict[str, bytes]:
         """Return the key of every hall; ConfigError for a file that is missing, open to others, or no key."""
         return {hall: read_hall_key(section.key_file) for hall, section in self.halls.items()}
+
+    def asker(self) -> MqttConfig:
+        """Return how `collector ask` reaches the broker; ConfigError where that would be in the collector's own name."""
+        mine, its = self.ask, self.mqtt
+        if (its.username, its.cert_file) != (None, None) and (
+            (mine.username, mine.cert_file) == (None, None)
+            or (mine.username or mine.cert_file) in (its.username, its.cert_file)
+        ):
+            raise ConfigError(
+                "ask.username: 询问窗口需要另一个用户名（或证书），权限见 docs/mqtt.md a user of its own is needed to ask windows "
+                "(or a certificate: ask.cert_file); its rights are in docs/mqtt.md"
+            )
+        return its.model_copy(update=mine.model_dump())
 
 
 def load(path: Path) -> Config:
@@ -221,6 +244,8 @@ def _read(path: Path) -> str:
 def _absolute(config: Config, base: Path) -> Config:
     mqtt = config.mqtt
     files = {name: getattr(mqtt, name) for name in ("password_file", "ca_file", "cert_file", "key_file")}
+    ask = config.ask
+    own = {name: base / file for name in ("password_file", "cert_file", "key_file") if (file := getattr(ask, name)) is not None}
     store = config.store
     if store.password_file is not None:
         store = store.model_copy(update={"password_file": base / store.password_file})
@@ -228,6 +253,7 @@ def _absolute(config: Config, base: Path) -> Config:
         update={
             "data_dir": base / config.data_dir,
             "store": store,
+            "ask": ask.model_copy(update=own),
             "mqtt": mqtt.model_copy(update={name: base / file for name, file in files.items() if file is not None}),
             "halls": {hall: HallConfig(key_file=base / section.key_file) for hall, section in config.halls.items()},
         }

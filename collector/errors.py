@@ -20,3 +20,7 @@ class StoreError(CollectorError):
 
 class NotRunningError(CollectorError):
     """No collector answers at the configured address."""
+
+
+class AskError(CollectorError):
+    """A window's agent cannot be asked, does not answer, or refuses."""

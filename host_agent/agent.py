@@ -36,6 +36,9 @@ from host_agent.link.conversation import LinkState
 from host_agent.link.device_clock import DeviceClock
 from host_agent.link.events import Alarmed, Answered, Event, Identified, Received, Refused, Reported, Said, Silent, Skipped
 from host_agent.link.handover import Handover
+from host_agent.remote.acts import Acts
+from host_agent.remote.gate import Gate, RefusedError
+from host_agent.remote.opening import open_gate
 from host_agent.report import StatusReport
 from host_agent.store.damage import FAILURES, is_damage
 from host_agent.store.database import Writer
@@ -50,6 +53,7 @@ from host_agent.uplink.publisher import Publisher
 from protocol.messages import Capability, ErrorCode, HelloAnswer, Receipt, Status, StatusRequest
 from protocol.payloads import DeviceState
 from protocol.record import Record
+from protocol.remote import Refusal
 from protocol.topics import Window
 
 log = logging.getLogger("agent")
@@ -122,6 +126,7 @@ class Agent:
             self._hand_receipt,
             surroundings.connect,
             surroundings.clocks,
+            requests=self._requests(config, window, surroundings),
         )
         self._batch: list[tuple[Record, bytes]] = []
         self._skipped_to = 0
@@ -137,6 +142,20 @@ class Agent:
         self._store_trouble = StoreTrouble()
         self._look_at_file_s = self._ask_again_s = 0.0
         self._counters: Counter[str] = Counter()
+
+    def _requests(self, config: Config, window: Window, surroundings: Surroundings) -> Gate | None:
+        """Return what answers requests from afar; None without a key."""
+        acts = Acts(
+            report=self._report,
+            log_lines=surroundings.log_lines,
+            outbox=self._outbox,
+            attachment=self._attachment,
+            is_asking=lambda: self._attachment.is_talking and self._desk.open_evaluation() is not None,
+            device_holds=self._device_holds,
+            read_from=self._read_from,
+            look_again=lambda: self._publisher.look_again(),
+        )
+        return open_gate(config.remote, window, acts)
 
     # --- other threads ---------------------------------------------------------------------------------------
 
@@ -451,6 +470,22 @@ class Agent:
             self._counters["asked_again"] += 1
             self._next_seq = conversation.start(status.receipt_seq, now)
 
+    def _device_holds(self, device: str) -> range:
+        """Return the numbers that the device at this window holds; none while the database cannot take them."""
+        said, newest = self._device, self._status
+        if said is None or said.device != device or not self._attachment.is_talking or self._store_trouble.error is not None:
+            return range(0)
+        return range(said.oldest_seq, said.next_seq) if newest is None else range(newest.oldest_seq, newest.next_seq)
+
+    def _read_from(self, _device: str, seq: int, now: Instant) -> None:
+        """Have the device that was just said to hold it send its records from this number on."""
+        conversation = self._attachment.conversation
+        assert conversation is not None  # noqa: S101  # it talks
+        self._guarded(self._commit, now)
+        if self._store_trouble.error is not None:
+            raise RefusedError(Refusal.UNAVAILABLE, self._store_trouble.why or "")
+        self._next_seq = conversation.start(seq, now)
+
     def _hand_receipt(self, device: str, receipt: Receipt, now: Instant) -> None:
         if self._device is not None and self._device.device == device and self._handover.came(receipt):
             self._offer_receipt(0, self._next_seq, now)
@@ -501,6 +536,7 @@ class Agent:
         counters |= {"published": self._publisher.published, "receipts_refused": self._publisher.refused_receipts}
         counters["receipts_refused_by_device"] = self._handover.refused
         counters["records_disputed"] = self._publisher.disputed
+        counters |= self._publisher.remote_counters
         counters["clock_outliers"] = self._device_clock.outliers
         return StatusReport(
             agent=AGENT_VERSION,

@@ -97,6 +97,12 @@ class FurtherApi(_Section):
     compatibility_port: Annotated[int, Field(ge=0, le=65535)] | None = None
 
 
+class FurtherRemote(_Section):
+    """Another window's key for requests from afar; without it, nobody is answered there."""
+
+    key_file: Path | None = None
+
+
 class FurtherWindow(_Section):
     """Another window at this PC, with a device of its own; whatever is not said here is as in the first window's."""
 
@@ -104,6 +110,7 @@ class FurtherWindow(_Section):
     device: DeviceConfig = DeviceConfig()
     mqtt: FurtherLogin = FurtherLogin()
     api: FurtherApi = FurtherApi()
+    remote: FurtherRemote = FurtherRemote()
 
 
 class ApiConfig(_Section):
@@ -122,6 +129,13 @@ class ApiConfig(_Section):
     metrics: bool = False
 
 
+class RemoteConfig(_Section):
+    """Requests from afar: none is answered without a key file. `allow` by default holds what only reads."""
+
+    key_file: Path | None = None
+    allow: list[Literal["status", "log", "records", "restart_link"]] = ["status", "log"]
+
+
 class Config(BaseSettings):
     """All of it."""
 
@@ -137,6 +151,7 @@ class Config(BaseSettings):
     device: DeviceConfig = DeviceConfig()
     mqtt: MqttConfig = MqttConfig()
     api: ApiConfig = ApiConfig()
+    remote: RemoteConfig = RemoteConfig()
     windows: list[FurtherWindow] = []
     """Further windows at this PC; see host_agent/windows."""
     _neighbours: frozenset[str] | None = PrivateAttr(None)
@@ -230,10 +245,11 @@ def load(path: Path) -> Config:
         raise ConfigError(f"配置有误 in {path}:\n" + "\n".join(lines)) from error
     config.window()
     base = path.resolve().parent
-    windows = [one.model_copy(update={"mqtt": _beside(one.mqtt, base)}) for one in config.windows]
-    return config.model_copy(
-        update={"data_dir": base / config.data_dir, "mqtt": _beside(config.mqtt, base), "windows": windows}
-    )
+    windows = [
+        one.model_copy(update={"mqtt": _beside(one.mqtt, base), "remote": _beside(one.remote, base)}) for one in config.windows
+    ]
+    sections = {"mqtt": _beside(config.mqtt, base), "remote": _beside(config.remote, base), "windows": windows}
+    return config.model_copy(update={"data_dir": base / config.data_dir, **sections})
 
 
 def _beside(login: L, base: Path) -> L:

@@ -61,11 +61,16 @@ port = {mqtt_port}
 #follow_up_url = "https://hall.example/f/{{evaluation}}"   # 补充评价页面 the citizen's follow-up page
 #metrics = true            # Prometheus 的 /metrics，令牌在 its token is in data_dir/metrics-token
 
+[remote]                   # 信息部门远程询问，没有密钥文件则不答复 asked by the IT department; nobody is answered without a key file
+#key_file = "remote.key"   # 由 made by: collector remote-key AREA/HALL/WINDOW -o remote.key
+#allow = ["status", "log"] # 还有 also: "records" 重新发送记录 sends records again, "restart_link" 重新连接评价器 links anew
+
 #[[windows]]               # 本机其他窗口，每个一段 another window at this PC; then every device needs its id
 #window = {second}
 #device = {{ id = "PJQ-0002" }}
 #mqtt = {{ username = {second_user}, password_file = "mqtt-{second_name}.password" }}   # 不写则同上 as above without it
 #api = {{ compatibility_port = 1920 }}
+#remote = {{ key_file = "remote-{second_name}.key" }}
 """
 
 

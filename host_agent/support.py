@@ -153,11 +153,11 @@ def _paths(file: Path) -> Iterator[Path]:
     """Yield the files with secrets that a configuration names which is not good otherwise."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-        for section in (values, *values.get("windows", [])):
-            mqtt = section.get("mqtt")
-            for name in ("password_file", "key_file"):
-                if isinstance(mqtt, dict) and isinstance(mqtt.get(name), str):
-                    yield file.resolve().parent / mqtt[name]
+        for window in (values, *values.get("windows", [])):
+            for section, name in (("mqtt", "password_file"), ("mqtt", "key_file"), ("remote", "key_file")):
+                named = window.get(section)
+                if isinstance(named, dict) and isinstance(named.get(name), str):
+                    yield file.resolve().parent / named[name]
 
 
 def _secrets(files: Iterable[Path], *folders: Path) -> list[str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from host_agent.instant import Instant, read_clocks
 from host_agent.link.port import Ports, SystemPorts
+from host_agent.service.log_ring import last_lines
 from host_agent.uplink.mqtt import Connect, MqttLink
 
 
@@ -38,3 +39,5 @@ class Surroundings:
     posted: Callable[[], None] = lambda: None
     """Called after something was posted to the agent, for those who call `turn` themselves."""
     free_bytes: Callable[[Path], int] = free_bytes
+    log_lines: Callable[[int], Sequence[str]] = last_lines
+    """Returns up to so many of the last lines of the log."""

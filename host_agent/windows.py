@@ -44,7 +44,7 @@ def some_of(config: Config, window: str | None) -> list[Config]:
 
 def secret_files(config: Config) -> list[Path]:
     """Return the files with secrets that a configuration names, for any of its windows."""
-    named = (file for one in each(config) for file in (one.mqtt.password_file, one.mqtt.key_file))
+    named = (file for one in each(config) for file in (one.mqtt.password_file, one.mqtt.key_file, one.remote.key_file))
     return list(dict.fromkeys(file for file in named if file is not None))
 
 
@@ -56,6 +56,7 @@ def _of(config: Config, further: FurtherWindow) -> Config:
             "place": config.place.model_copy(update={"window": further.window}),
             "device": further.device,
             "mqtt": config.mqtt.model_copy(update=login if any(login.values()) else {}),
+            "remote": config.remote.model_copy(update={"key_file": further.remote.key_file}),  # it is made for one window
             "api": config.api.model_copy(update={"compatibility_port": further.api.compatibility_port}),
             "windows": [],
         }

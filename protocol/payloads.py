@@ -301,3 +301,43 @@ class ReceiptPayload(Payload):
     """When the collector signed it, milliseconds since 1970 UTC."""
     mac: Hex16
     """Signature under the device key."""
+
+
+Word = Annotated[str, Field(pattern=r"^[a-z_]{1,24}$")]
+
+
+class RemoteRequest(Payload):
+    """A request to one window's agent, signed with that window's remote key.
+
+    `session` is the one that the agent's last State names: a request that was kept and comes at another connection is none.
+    """
+
+    version: Literal[1]
+    """Version of requests and answers."""
+    session: Hex16
+    """As in the agent's state."""
+    id: Hex16
+    """Drawn by the asker: 8 bytes that grow (its clock in microseconds), 8 at random. Each is answered once."""
+    kind: Word
+    """What is asked."""
+    arguments: Annotated[str, Field(max_length=512)]
+    """A JSON object, as text: it is signed as it stands."""
+    mac: Hex16
+    """Signature under the remote key."""
+
+
+class RemoteAnswer(Payload):
+    """The agent's answer to a RemoteRequest, signed with the same key."""
+
+    version: Literal[1]
+    """Version of requests and answers."""
+    session: Hex16
+    """As in the request."""
+    request: Hex16
+    """The request's id."""
+    word: Word
+    """`ok`, or why it was refused."""
+    body: Annotated[str, Field(max_length=49_152)]
+    """A JSON object, as text: it is signed as it stands."""
+    mac: Hex16
+    """Signature under the remote key."""

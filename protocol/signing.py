@@ -1,4 +1,4 @@
-"""Signatures: device keys, record MACs, the chain, receipts and the digest of a case.
+"""Signatures: device keys and remote keys, record MACs, the chain, receipts and the digest of a case.
 
 All are HMAC-SHA-256 truncated to 128 bits. The first bytes of what is signed differ by purpose (a record begins with its
 format byte, a receipt and a key derivation with a word), so that no signature can stand in for another.
@@ -17,6 +17,7 @@ from typing import Final
 from protocol.errors import RecordError
 from protocol.messages import Receipt
 from protocol.record import MAC_BYTES, SIGNED_BYTES, Algorithm, Record
+from protocol.topics import Window
 
 KEY_BYTES: Final = 32
 ZERO_MAC: Final = bytes(MAC_BYTES)
@@ -27,6 +28,18 @@ def derive_device_key(hall_key: bytes, device: str) -> bytes:
     if len(hall_key) != KEY_BYTES:
         raise ValueError(f"a hall key has {KEY_BYTES} bytes, this one has {len(hall_key)}")
     return hmac.new(hall_key, b"hcp device key 1\x00" + _device_bytes(device), hashlib.sha256).digest()
+
+
+def derive_remote_key(hall_key: bytes, window: Window) -> bytes:
+    """Return the 32-byte key under which one window's agent is asked and answers; it opens nothing else."""
+    if len(hall_key) != KEY_BYTES:
+        raise ValueError(f"a hall key has {KEY_BYTES} bytes, this one has {len(hall_key)}")
+    return hmac.new(hall_key, b"hcp remote key 1\x00" + window.path.encode("ascii"), hashlib.sha256).digest()
+
+
+def sign_words(key: bytes, words: bytes) -> bytes:
+    """Return the 16-byte MAC of bytes that begin with the word for their purpose."""
+    return _mac(key, words)
 
 
 def sign_record(key: bytes, record: Record) -> Record:

@@ -1,7 +1,7 @@
 """MQTT topics: fixed depth, one place per window, one direction per branch.
 
-    hcp/v1/{area}/{hall}/{window}/up/{record|case|state|health}      agent → collector
-    hcp/v1/{area}/{hall}/{window}/down/{receipt|case}                collector → agent
+    hcp/v1/{area}/{hall}/{window}/up/{record|case|state|health|answer}   agent → collector
+    hcp/v1/{area}/{hall}/{window}/down/{receipt|case|request}            collector → agent
 
 So an access list gives an agent `up/+` to write and `down/+` to read below its own window, and nothing else. No topic holds
 a person, a case or a level.
@@ -32,6 +32,8 @@ class Up(Enum):
     """QoS 1, retained, and the agent's will: there or gone, which device."""
     HEALTH = "health"
     """QoS 0, not retained: numbers, every few seconds."""
+    ANSWER = "answer"
+    """QoS 1, not retained: the signed answer to a remote request."""
 
 
 class Down(Enum):
@@ -41,6 +43,8 @@ class Down(Enum):
     """QoS 1, not retained: the signed receipt for one device."""
     CASE = "case"
     """QoS 1, not retained: a case that was named afterwards is stored."""
+    REQUEST = "request"
+    """QoS 1, not retained: a signed request to this window's agent."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

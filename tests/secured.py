@@ -20,7 +20,7 @@ import trustme
 from tests.brokers import HOST, Broker, free_port, mosquitto_program, nats_program, user_line
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "mqtt"
-USERS = ("collector", "533103/dating/07", "533103/dating/08")
+USERS = ("collector", "asker", "533103/dating/07", "533103/dating/08")
 
 
 @dataclass

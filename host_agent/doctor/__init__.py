@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from host_agent.config import Config
-from host_agent.doctor import broker, device, place, running
+from host_agent.doctor import broker, device, place, remote, running
 from host_agent.doctor.finding import Finding, Grade
 
 __all__ = ["Finding", "Grade", "check", "examine"]
@@ -27,6 +27,7 @@ def check(config: Config) -> Iterator[Finding]:
     else:
         yield device.port(config.device.port)
     yield from broker.findings(config, is_running=is_running)
+    yield remote.requests(config.remote)
 
 
 def examine(config: Config, report: dict[str, Any] | None) -> Iterator[Finding]:
@@ -45,3 +46,4 @@ def examine(config: Config, report: dict[str, Any] | None) -> Iterator[Finding]:
     yield from broker.findings(config, is_running=is_running)
     if report is not None:
         yield from running.delivery(report)
+    yield remote.requests(config.remote)

@@ -126,6 +126,11 @@ class Attachment:
         if self.conversation is not None:
             self.conversation.withdraw(correlation)
 
+    def restart(self, now: Instant) -> None:
+        """Let go of the port and look for the device anew; what is not acknowledged the device has still."""
+        if self.conversation is not None:
+            self._give_up("应远程请求重新连接 begun anew, as was asked from afar", now)
+
     def close(self) -> None:
         """Let go of the port, for good: one that is just being opened is closed as soon as it is open."""
         self._closed = True

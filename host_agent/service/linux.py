@@ -195,8 +195,9 @@ def _give(settings: Config) -> None:
         if not path.is_symlink():  # whatever it leads to is not the account's to have
             shutil.chown(path, ACCOUNT, ACCOUNT)
     for secret in secret_files(settings):
-        shutil.chown(secret, "root", ACCOUNT)
-        os.chmod(secret, 0o640)
+        if secret.exists():
+            shutil.chown(secret, "root", ACCOUNT)
+            os.chmod(secret, 0o640)
 
 
 def _run(*command: str, check: bool = True) -> str:

@@ -17,6 +17,7 @@ from host_agent.agent import Agent
 from host_agent.api.server import ApiServer, Served
 from host_agent.config import Config
 from host_agent.link.shared_ports import SharedPorts
+from host_agent.service.log_ring import keep_last_lines
 from host_agent.surroundings import Surroundings
 from host_agent.windows import each
 
@@ -26,6 +27,7 @@ class Running:
 
     def __init__(self, settings: Config) -> None:
         os.umask(0o077)  # the databases hold ratings: not for whoever else works at this PC
+        keep_last_lines()
         windows = each(settings)
         surroundings = Surroundings()
         shared = SharedPorts(surroundings.ports)

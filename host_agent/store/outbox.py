@@ -179,6 +179,19 @@ class Outbox:
         ).fetchall()
         return bool(macs) and (record.prev_mac,) not in macs
 
+    def send_once_more(self, device: str, first_seq: int, end_seq: int) -> set[int]:
+        """Put the records from `first_seq` to before `end_seq` back to *to send*, receipted ones too; return which are here."""
+        span = (device, first_seq, end_seq)
+        with self._writer.transaction() as connection:
+            connection.execute(
+                "UPDATE records SET state = ? WHERE device = ? AND seq >= ? AND seq < ? AND state <> ?",
+                (TO_SEND, *span, TO_SEND),
+            )
+            rows = connection.execute("SELECT seq FROM records WHERE device = ? AND seq >= ? AND seq < ?", span).fetchall()
+        self.puts += 1
+        with content_checked():
+            return {int(seq) for (seq,) in rows}
+
     def send_again(self, sent_before_run_ms: int) -> int:
         """Put what was sent by that running time and has no receipt back to *to send*; return how many that are."""
         return self._writer.connection.execute(

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from host_agent import AGENT_VERSION
 from host_agent.instant import Instant
 from host_agent.link.attachment import Post
+from host_agent.remote.gate import Gate
 from host_agent.store.late_cases import LateCaseStore
 from host_agent.store.outbox import Outbox, Row
 from host_agent.uplink.delivery import Delivery
@@ -67,7 +68,10 @@ class Publisher:
         receipt: Callable[[str, Receipt, Instant], None],
         connect: Connect,
         clocks: Callable[[], Instant],
+        *,
+        requests: Gate | None = None,
     ) -> None:
+        self._requests = requests
         self._broker = broker
         self._client_id = client_id
         self._place = window
@@ -205,6 +209,11 @@ class Publisher:
         self.look_again()
         return count
 
+    @property
+    def remote_counters(self) -> dict[str, int]:
+        """How requests from afar were met."""
+        return dict(self._requests.counters) if self._requests is not None else {}
+
     def stop(self, now: Instant) -> None:
         """Note what was acknowledged and say goodbye."""
         try:
@@ -274,6 +283,9 @@ class Publisher:
         if topic == self._place.down(Down.CASE):
             self._late_cases.received(payload)
             return
+        if topic == self._place.down(Down.REQUEST):
+            self._asked(payload, now)
+            return
         try:
             word = ReceiptPayload.from_json(payload)
         except PayloadError as error:
@@ -298,6 +310,11 @@ class Publisher:
         if self.trouble == NO_RECEIPT:
             self.trouble = None
         self._say_health_soon(now)
+
+    def _asked(self, payload: bytes, now: Instant) -> None:
+        answer = self._requests.received(payload, self._session, now) if self._requests is not None else None
+        if answer is not None and self._link is not None:
+            self._link.publish(self._place.up(Up.ANSWER), answer)
 
     def _publish_records(self, now: Instant) -> None:
         assert self._link is not None  # noqa: S101  # is_connected implies a link

@@ -20,6 +20,7 @@ from protocol.generate.markdown import table
 from protocol.levels import Level
 from protocol.messages import ERROR_MEANING, Ack, Capability, Done, Hello, HelloAnswer, Message, RecordMessage, Start
 from protocol.record import FLAG_MEANING, KIND_MEANING, LOST_MEANING, Kind, Record, RecordFlag
+from protocol.remote import MOST_LINES, MOST_RECORDS
 
 PATH = "docs/protocol.md"
 _TEMPLATE = Path(__file__).with_name("page_text.md")
@@ -178,4 +179,8 @@ _PLACES: dict[str, Callable[[], str]] = {
     "digest_example": lambda: signed_vectors.sections()["context_digests"][1]["text"],
     "topics": page_mqtt.topics,
     "payloads": page_mqtt.payloads,
+    "remote_lines": _single(MOST_LINES),
+    "remote_records": _single(f"{MOST_RECORDS:,}"),
+    "remote_kinds": page_mqtt.remote_kinds,
+    "remote_refusals": page_mqtt.remote_refusals,
 }

@@ -29,9 +29,12 @@ from protocol.payloads import (
     Reckoned,
     RecordData,
     RecordEvent,
+    RemoteAnswer,
+    RemoteRequest,
     State,
 )  # fmt: skip
 from protocol.record import parse_record
+from protocol.remote import Asked, Refusal
 from protocol.topics import Down, Up, Window, all_up
 
 _WINDOW = Window("533100", "zwdt", "07")
@@ -42,11 +45,14 @@ TOPICS: dict[Up | Down, type[Payload]] = {
     Up.CASE: LateCase,
     Up.STATE: State,
     Up.HEALTH: Health,
+    Up.ANSWER: RemoteAnswer,
     Down.RECEIPT: ReceiptPayload,
     Down.CASE: LateCaseKept,
+    Down.REQUEST: RemoteRequest,
 }
 _PARTS: list[type[Payload]] = [
     RecordEvent, RecordData, Reckoned, Case, Decoded, LateCase, State, DeviceState, Health, ReceiptPayload, LateCaseKept,
+    RemoteRequest, RemoteAnswer,
 ]  # fmt: skip
 
 
@@ -60,6 +66,18 @@ def topics() -> str:
         meaning = sentences(type(what))[what.name]
         rows.append([f"`{topic}`", way, subscription, f"[{model.__name__}](#{model.__name__.lower()})", meaning])
     return table(["topic, for example", "direction", "subscription", "payload", "delivery and purpose"], rows)
+
+
+def remote_kinds() -> str:
+    """Return the table of what can be asked of an agent."""
+    said = sentences(Asked)
+    return table(["`kind`", "meaning"], [[f"`{one.value}`", said[one.name]] for one in Asked])
+
+
+def remote_refusals() -> str:
+    """Return the table of why a request is refused."""
+    said = sentences(Refusal)
+    return table(["`word`", "meaning"], [[f"`{one.value}`", said[one.name]] for one in Refusal])
 
 
 def payloads() -> str:
@@ -169,4 +187,6 @@ def examples() -> dict[type[Payload], Payload]:
             issued_ms=int.from_bytes(bytes.fromhex(receipt)[20:28], "little"),
             mac=receipt[56:88],
         ),
+        RemoteRequest: signed_vectors.asked(),
+        RemoteAnswer: signed_vectors.answered(),
     }

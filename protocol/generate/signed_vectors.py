@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from protocol.levels import Level
 from protocol.messages import CancelReason, PauseReason
+from protocol.payloads import RemoteAnswer, RemoteRequest
 from protocol.record import (
     FORMAT,
     SEQ_SPAN,
@@ -24,7 +25,9 @@ from protocol.record import (
     RecordFlag,
     TimeQuality,
 )
-from protocol.signing import ZERO_MAC, context_digest, derive_device_key, sign_receipt, sign_record
+from protocol.remote import answer_bytes, make_answer, make_request, request_bytes
+from protocol.signing import ZERO_MAC, context_digest, derive_device_key, derive_remote_key, sign_receipt, sign_record
+from protocol.topics import Window
 
 Vector = dict[str, Any]
 
@@ -32,6 +35,10 @@ HALL_KEY: Final = bytes(range(32))
 DEVICE: Final = "PJQ-0001"
 _KEY: Final = derive_device_key(HALL_KEY, DEVICE)
 _OTHER_KEY: Final = derive_device_key(HALL_KEY, "PJQ-0002")
+WINDOW: Final = Window("533100", "zwdt", "07")
+_REMOTE_KEY: Final = derive_remote_key(HALL_KEY, WINDOW)
+_SESSION: Final = "7d0c1f6a52e94b3b8f3e9a6c11d2e047"
+_REQUEST_ID: Final = "000647f1a2b3c4d590e1d2c3b4a59687"
 _NINE_O_CLOCK: Final = 1_767_229_200_000
 _VISITS: Final = [bytes.fromhex(f"0190a5b1c2d37e4f8a9b0000000000{n:02x}") for n in range(1, 4)]
 _CASES: Final[list[dict[str, str]]] = [
@@ -55,8 +62,71 @@ def sections() -> dict[str, Any]:
         "single_records": _single_records(),
         "bad_records": _bad_records(),
         "receipts": _receipts(),
+        "remote_keys": [
+            {"hall_key": hall_key.hex(), "window": window.path, "remote_key": derive_remote_key(hall_key, window).hex()}
+            for hall_key in (HALL_KEY, b"\xff" * 32)
+            for window in (WINDOW, Window("000000", "x" * 32, "y" * 32))
+        ],
+        "remote_requests": _remote_requests(),
+        "remote_answers": _remote_answers(),
         "context_digests": [_digest(evaluation, case) for evaluation, case in zip(_VISITS, _CASES, strict=True)],
     }
+
+
+def asked(kind: str = "records", arguments: str = '{"device":"PJQ-0001","first_seq":3,"last_seq":9}') -> RemoteRequest:
+    """Return a request, signed."""
+    return make_request(_REMOTE_KEY, WINDOW, _SESSION, _REQUEST_ID, kind, arguments)
+
+
+def answered(word: str = "ok", body: str = '{"sent_again":5,"asked_of_device":2,"nowhere":0}') -> RemoteAnswer:
+    """Return an answer to it, signed."""
+    return make_answer(_REMOTE_KEY, WINDOW, _SESSION, _REQUEST_ID, word, body)
+
+
+def _remote_requests() -> list[Vector]:
+    good = asked()
+    other = derive_remote_key(HALL_KEY, Window(WINDOW.area, WINDOW.hall, "08"))
+    cases = [
+        ("records 3 to 9", good, True),
+        ("no arguments", asked("status", "{}"), True),
+        ("text that is not ASCII, and quotes", asked("log", '{"lines":1,"\u7a97口":"\\""}'), True),
+        ("longest kind and arguments", asked("k" * 24, "0" * 512), True),
+        ("another session", good.model_copy(update={"session": _REQUEST_ID}), False),
+        ("another id", good.model_copy(update={"id": _SESSION}), False),
+        ("another kind", good.model_copy(update={"kind": "status"}), False),
+        ("other arguments", good.model_copy(update={"arguments": good.arguments.replace("9", "8")}), False),
+        ("signed for another window", make_request(other, WINDOW, _SESSION, _REQUEST_ID, "status", "{}"), False),
+    ]
+    return [
+        {
+            "name": name,
+            "window": WINDOW.path,
+            "words": request_bytes(WINDOW, said).hex(),
+            "payload": said.to_json().decode(),
+            "genuine": genuine,
+        }
+        for name, said, genuine in cases
+    ]
+
+
+def _remote_answers() -> list[Vector]:
+    good = answered()
+    cases = [
+        ("records are sent again", good, True),
+        ("refused", answered("not_allowed", '{"text":"不允许 not allowed"}'), True),
+        ("to another request", good.model_copy(update={"request": _SESSION}), False),
+        ("a request's MAC", good.model_copy(update={"mac": asked().mac}), False),
+    ]
+    return [
+        {
+            "name": name,
+            "window": WINDOW.path,
+            "words": answer_bytes(WINDOW, said).hex(),
+            "payload": said.to_json().decode(),
+            "genuine": genuine,
+        }
+        for name, said, genuine in cases
+    ]
 
 
 def _digest(evaluation: bytes, case: dict[str, str]) -> Vector:

@@ -37,6 +37,9 @@ _ABOUT = [
     "bad_records: 128 bytes or not, refused for this reason (length, crc, format, value: without a key; algorithm, mac: with"
     " `device_key`).",
     "receipts: `payload` of a Receipt for `device`; `genuine` says whether a device with `device_key` accepts the signature.",
+    "remote_keys: `remote_key` follows from `hall_key` and `window`.",
+    "remote_requests, remote_answers: `payload` is the MQTT message, `words` what its MAC covers; `genuine` says whether that is its"
+    " MAC under the first of remote_keys.",
     "context_digests: `text` is the case as it is hashed, `digest` the result.",
 ]
 

@@ -14,8 +14,12 @@ import jsonschema_rs
 import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
+from typer.testing import CliRunner
 
+import collector.cli
+from protocol.signing import derive_remote_key
 from tests.brokers import Broker, start_mosquitto, start_nats
+from tests.chains import HALL_KEY, WINDOW
 from tests.hall import DEVICE, ROOT, Hall, eventually
 
 pytestmark = pytest.mark.e2e
@@ -63,10 +67,14 @@ class Listener:
 
 @pytest.mark.parametrize("start_broker", [start_nats, start_mosquitto])
 def test_every_message_of_a_window_is_as_documented(tmp_path: Path, start_broker: Callable[[Path], Broker]) -> None:
-    with Hall(tmp_path / "hall", start_broker(tmp_path / "broker")) as hall:
+    remote = '[remote]\nkey_file = "remote.key"\n'
+    with Hall(tmp_path / "hall", start_broker(tmp_path / "broker"), agent_more=remote) as hall:
+        (tmp_path / "hall" / "remote.key").write_text(derive_remote_key(HALL_KEY, WINDOW).hex())
         listener = Listener(hall.broker.port)
         try:
             hall.start()
+            asked = ["ask", WINDOW.path, "status", "-c", str(hall.collector.config)]
+            assert CliRunner().invoke(collector.cli.app, asked, catch_exceptions=False).exit_code == 0
             hall.ask("PUT", "/v1/staff", json={"staff": "017"})
             case = {"case_no": "C-1", "item_name": "户口登记", "applicant_ref": "a-1", "service_no": "2", "dept_code": "D"}
             evaluation = hall.ask("POST", "/v1/evaluations", json={"case": case}).json()["id"]

@@ -108,7 +108,9 @@ def test_a_window_publishes_nothing_for_another_and_no_receipt(site: Site) -> No
         assert collector.subscribe("hcp/v1/+/+/+/up/record")
         assert collector.subscribe("hcp/v1/+/+/+/up/state")
         assert other.subscribe(OTHER.down(Down.RECEIPT))
+        assert other.subscribe(OTHER.down(Down.REQUEST))
         attempts = [OTHER.up(up) for up in Up] + [OTHER.down(Down.RECEIPT), WINDOW.down(Down.RECEIPT), "hcp/v1/x", "$SYS/x"]
+        attempts.append(OTHER.down(Down.REQUEST))
         for topic in attempts:
             with users(site, WINDOW.path) as (attacker,):
                 attacker.publish(topic, b"crossed", retain=topic.endswith("state"))

@@ -31,6 +31,7 @@ PASSWORD = 'PLANTED-"password"\\1'
 CASES = ("PLANTED-CASE-0001", "PLANTED-CASE-0002")
 ITEM = "PLANTED 事项名称"
 STAFF = "PLANTED-STAFF-7"
+REMOTE_KEY = "5e" * 32
 ENVIRONMENT = "PLANTED-ENVIRONMENT"
 
 
@@ -42,7 +43,10 @@ def hall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hall]:
     more = 'username = "a-user-that-may-be-told"\npassword_file = "planted.password"\n'
     more += f'cert_file = "{certificate}"\nkey_file = "{key}"\n'
     monkeypatch.setenv("PLANTED_TOKEN", ENVIRONMENT)
-    with Hall(tmp_path, Broker("none", [], free_port(), tmp_path / "none.log"), mqtt_more={"agent": more}) as made:
+    (tmp_path / "remote.key").write_text(REMOTE_KEY)
+    remote = '[remote]\nkey_file = "remote.key"\n'
+    no_broker = Broker("none", [], free_port(), tmp_path / "none.log")
+    with Hall(tmp_path, no_broker, mqtt_more={"agent": more}, agent_more=remote) as made:
         made.device.plug_in()
         made.agent.start()
         eventually("it talks", lambda: made.status()["link"] == "talking")
@@ -74,7 +78,7 @@ def planted(hall: Hall) -> dict[str, bytes]:
     found = {f"record {number}": raw for number, raw in enumerate(raws)}
     found |= {f"mac of record {number}": raw[-20:-4] for number, raw in enumerate(raws)}
     found |= {f"evaluation {name}": name.encode() for name in evaluations}
-    for text in (PASSWORD, *CASES, ITEM, STAFF, ENVIRONMENT, "PLANTED"):
+    for text in (PASSWORD, *CASES, ITEM, STAFF, ENVIRONMENT, REMOTE_KEY, "PLANTED"):
         found[text] = text.encode()
     found["token"] = (hall.data_dir / "api-token").read_bytes().strip()
     for line in next(hall.agent.config.parent.glob("ca/533103*.key")).read_bytes().splitlines():

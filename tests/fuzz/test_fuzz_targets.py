@@ -19,7 +19,7 @@ from tools.fuzz.target import Check, step
 from tools.fuzz.targets import MODULES, target
 
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.bin"))
-EXAMPLES = {"device": 40, "mqtt": 40, "conversation": 100, "pages": 60, "agent-api": 150}
+EXAMPLES = {"device": 40, "mqtt": 40, "conversation": 100, "requests": 100, "pages": 60, "agent-api": 150}
 IN_STEPS = ("conversation", "device", "mqtt")
 
 

@@ -14,6 +14,7 @@ MODULES = {
     "events": "records",
     "device": "device",
     "mqtt": "broker",
+    "requests": "requests",
     "agent-api": "agent_api",
     "pages": "pages",
 }

@@ -35,6 +35,7 @@ FIRMWARE_MAY_IMPORT = {
 }  # fmt: skip
 PURE = (
     "protocol/framing.py", "protocol/messages.py", "protocol/record.py", "protocol/signing.py", "protocol/topics.py",
+    "protocol/remote.py", "host_agent/remote/gate.py", "host_agent/remote/acts.py",
     "host_agent/link/conversation.py", "host_agent/link/events.py", "host_agent/link/handover.py",
     "host_agent/link/device_clock.py", "host_agent/link/attachment.py", "host_agent/link/search.py", "host_agent/evaluations.py",
     "host_agent/uplink/delivery.py", "host_agent/uplink/takeover.py", "collector/ingest/verify.py", "collector/ingest/receipts.py",
