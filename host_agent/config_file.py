@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -148,6 +150,17 @@ def _write_new(path: Path, content: str, mode: int) -> None:
     # a secret is its owner's alone from the first moment, and nothing goes into a file that somebody else has put there
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
         file.write(content)
+        if sys.platform != "win32" and os.geteuid() == 0:
+            _let_service_read(file.fileno(), path.parent)
+
+
+def _let_service_read(file: int, folder: Path) -> None:
+    """Give a file that root has made the group of a folder that is closed to others: the package's, whose group is the service's."""
+    if sys.platform != "win32":
+        place = folder.stat()
+        if place.st_gid != 0 and not place.st_mode & stat.S_IRWXO:
+            os.fchown(file, 0, place.st_gid)
+            os.fchmod(file, 0o640)
 
 
 def adopt(prepared: Path, path: Path) -> list[Path]:

@@ -52,7 +52,12 @@ sys.argv[0] = "{name}"
 main()
 """
 _SYSUSERS = "u {account} - 好差评窗口代理 {data} /usr/sbin/nologin\nm {account} dialout\n"
-_TMPFILES = "d /etc/haochaping 0750 root {account}\nd {data} 0700 {account} {account}\n"
+_TMPFILES = """\
+d /etc/haochaping 0750 root {account}
+z /etc/haochaping/*.password 0640 root {account}
+z /etc/haochaping/*.key 0640 root {account}
+d {data} 0700 {account} {account}
+"""
 _POSTINST = """\
 #!/bin/sh
 set -e

@@ -196,9 +196,12 @@ def install(machine: Machine, package: Path) -> None:
 
 def configure(machine: Machine, broker: str, port: Path, old: Path) -> None:
     """With a database of an earlier schema, made at `old`."""
-    machine.run(
-        NAME, "init", "--area", "533103", "--hall", "dating", "--window", "07", "--broker", broker, "--device-port", str(port)
-    )  # fmt: skip
+    options = f"--area 533103 --hall dating --window 07 --broker {broker} --device-port {port} --password-stdin"
+    machine.run("sh", "-c", f"echo geheim | {NAME} init {options}")
+    assert machine.run("stat", "-c", "%U %G %a", "/etc/haochaping/mqtt.password").split() == ["root", ACCOUNT, "640"]
+    machine.run("sh", "-c", "umask 077; echo secret > /etc/haochaping/window.key")
+    machine.run("systemd-tmpfiles", "--create", f"{NAME}.conf")
+    assert machine.run("stat", "-c", "%U %G %a", "/etc/haochaping/window.key").split() == ["root", ACCOUNT, "640"]
     machine.run("sed", "-i", "s/^#port = 17610/port = 0/", "/etc/haochaping/agent.toml")
     dump = sorted((ROOT / "tests" / "upgrade").glob("agent-*.sql"))[-1]
     with contextlib.closing(sqlite3.connect(old)) as connection:
