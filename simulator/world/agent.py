@@ -70,6 +70,7 @@ class WorldAgent:
         )
         self._surroundings = Surroundings(
             clocks=self.clock,
+            asleep_s=lambda: 0.0,  # the clock of this world goes on while a PC sleeps
             entropy=Random(f"{seed}/{window.path}").randbytes,
             ports=line,
             connect=broker.connect,
