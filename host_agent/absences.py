@@ -1,10 +1,10 @@
 """When the window had no working device, and when this agent did not run (pure).
 
 Fed with what the agent sees, in any order; what comes out is to be made durable (`due`, `stored`), and nothing of it is lost with
-the process. The clock that is handed in goes on while the PC sleeps: lengths are measured by it where one run has seen both ends, and a
-PC clock that is set meanwhile falsifies none. What has come back for less than STEADY_S has not come back: its absence goes on and
-counts, so that a port that fails every second is one absence and not thousands. While very many wait for the collection, that is
-STEADY_MANY_S.
+the process. The clock that is handed in goes on while the PC sleeps: lengths are measured by it where one run has seen both ends,
+and a PC clock that is set meanwhile falsifies none. What has come back for less than STEADY_S has not come back: its absence goes
+on and counts, so that a port that fails every second is one absence and not thousands. While very many wait for the collection,
+that is STEADY_MANY_S.
 
 That this agent did not run is known afterwards only: from its last sign of life, which is written every minute, with every change
 and when it is stopped. Its first start ever, and one with a new database, has nothing to tell.
