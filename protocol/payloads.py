@@ -317,7 +317,7 @@ class Absence(Payload):
     measured: bool
     """True when `lasted_ms` was measured by a clock that nobody can set; false when it is the difference of both times."""
     times: Annotated[int, Field(ge=1, le=0xFFFFFFFF)]
-    """How many absences in a row were taken for this one."""
+    """How many absences in a row were taken for this one, at least: what a crash interrupts is not counted."""
 
 
 class AbsenceKept(Payload):

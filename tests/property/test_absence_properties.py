@@ -244,7 +244,7 @@ def test_a_port_that_flaps_is_one_absence(pauses: list[float], seed: int) -> Non
             run.stored(change, at)
     ((said, is_over),) = disk.said.values()
     assert not is_over
-    at = Instant(now_s + STEADY_S, EPOCH_MS)
+    at = Instant(now_s + STEADY_S + EPSILON_S, EPOCH_MS)
     change = run.due(at, lambda: 0)
     assert change is not None
     assert [(one.said.id, one.said.times, one.is_over) for one in change.absences] == [(said.id, len(pauses), True)]
