@@ -117,12 +117,16 @@ class Absences:
     def __init__(
         self, sign: Sign | None, kept: Iterable[Absence], entropy: Callable[[int], bytes], staff: Callable[[], str | None]
     ) -> None:
-        left = {said.what: said for said in kept}
+        self._over: list[Absence] = []
+        left: dict[str, Absence] = {}
+        for said in kept:
+            if said.what in left:  # only a damaged database has two
+                self._over.append(left[said.what])
+            left[said.what] = said
         self._entropy = entropy
         self._staff = staff
         self._sign = sign
         self._agent = _Track(left.get("agent"))
-        self._over: list[Absence] = []
         # a run before this one that did not last has proved nothing: what was absent then still is
         device = left.get("device")
         self._device = _Track(device if self._agent.said is not None else None)

@@ -22,10 +22,14 @@ def absences(hall: Hall, what: str) -> list[dict[str, Any]]:
     return [item for item in answer["items"] if item["what"] == what and item["reason"] != "no_contact"]
 
 
-def over(hall: Hall, what: str, count: int) -> dict[str, Any] | None:
-    """The last one, once so many are known and it is over."""
-    found = absences(hall, what)
-    return found[-1] if len(found) == count and found[-1]["end_ms"] is not None else None
+def over(hall: Hall, what: str, count: int) -> dict[str, Any]:
+    """Wait until so many are known and the last one is over, and return that."""
+
+    def last() -> dict[str, Any]:
+        found = absences(hall, what)
+        return found[-1] if len(found) == count and found[-1]["end_ms"] is not None else {}
+
+    return eventually(f"absence {count} of the {what} is over", last)
 
 
 def test_a_pulled_cable_and_a_killed_agent_reach_the_page(tmp_path: Path) -> None:
@@ -50,15 +54,15 @@ def test_a_pulled_cable_and_a_killed_agent_reach_the_page(tmp_path: Path) -> Non
         down_s = time.monotonic() - killed_s
         hall.await_talking()
 
-        device = eventually("the end of the pulled cable", lambda: over(hall, "device", 1))
+        device = over(hall, "device", 1)
         assert 0 < device["lasted_ms"] / 1000 <= away_s + 1
-        agent = eventually("the killed agent", lambda: over(hall, "agent", 1))
+        agent = over(hall, "agent", 1)
         assert agent["reason"] == "killed"
         assert down_s - 2 <= agent["lasted_ms"] / 1000 <= down_s + SIGN_EVERY_S
 
         assert hall.agent.stop() == 0
         hall.agent.start()
-        stopped = eventually("the stopped agent", lambda: over(hall, "agent", 2))
+        stopped = over(hall, "agent", 2)
         assert stopped["reason"] == "stopped"
         assert stopped["lasted_ms"] < 30_000
         page = httpx.get(f"{hall.collector.url}/absences", trust_env=False).text
