@@ -13,7 +13,8 @@ from itertools import pairwise
 
 import sqlalchemy as sa
 
-from host_agent.absences import GRACE_S, SIGN_EVERY_S, STEADY_S, STOOD_STILL_S, WATCH_S
+from host_agent import absences
+from host_agent.absences import GRACE_S, SIGN_EVERY_S, STOOD_STILL_S, WATCH_S
 from host_agent.link.conversation import HEARTBEAT_S, SILENT_S
 from simulator.world.agent import WorldAgent
 from simulator.world.collector import WorldCollector
@@ -96,7 +97,7 @@ def _untold_cables(told: Told, line: Line, agent: WorldAgent) -> list[str]:
 
 def _invented(told: Told, agent: WorldAgent) -> list[str]:
     """Name what was told although records could flow, or although the process ran."""
-    talked = [span for span in agent.talked if span[1] - span[0] > STEADY_S + INEXACT_S]
+    talked = [span for span in agent.talked if span[1] - span[0] > absences.STEADY_S + INEXACT_S]
     wrong = [
         f"told was no device {_words(span)}, and it was talking {_words(talk)}"
         for span in told.device
@@ -108,7 +109,7 @@ def _invented(told: Told, agent: WorldAgent) -> list[str]:
     wrong += [
         f"told was no agent {_words(span)}, and it ran"
         for span in told.agent
-        if _longest(_without([span], downs)) > STEADY_S + INEXACT_S
+        if _longest(_without([span], downs)) > absences.STEADY_S + INEXACT_S
     ]
     return wrong
 
