@@ -153,9 +153,11 @@ class Absences:
                 self._agent.back(at)
         elif at.mono_s - self._last.mono_s > STOOD_STILL_S:
             since = self._last
+            self._believe(since)
             self._agent.lost(since, lambda: self._new("agent", "slept", since.utc_ms, self._staff()))
             self._agent.back(at)
         self._last = at
+        self._believe(at)
         if not self._has_met and at.mono_s - self._started.mono_s > GRACE_S:
             self._begin("missing", self._started)
 
@@ -178,7 +180,7 @@ class Absences:
         tracks = (self._device, self._agent)
         if any(track.said is not None for track in tracks):
             self._steady_s = STEADY_S if waiting() < MANY else STEADY_MANY_S
-        self._over += [said for track in tracks if (said := track.ended(at, self._steady_s)) is not None]
+            self._believe(at)
         is_news = bool(self._over) or any(track.is_new for track in tracks)
         return self._change(at, is_news=is_news, stopped=False) if is_news or at.mono_s >= self._sign_s else None
 
@@ -199,6 +201,10 @@ class Absences:
         return min(self._last.mono_s + WATCH_S, ends_s)
 
     # --- inside ------------------------------------------------------------------------------------------------
+
+    def _believe(self, at: Instant) -> None:
+        """Take what has been back for long enough for back: before anything that happens later is looked at."""
+        self._over += [said for track in (self._device, self._agent) if (said := track.ended(at, self._steady_s)) is not None]
 
     def _begin(self, reason: Reason, since: Instant) -> None:
         self._device.lost(since, lambda: self._new("device", reason, since.utc_ms, self._staff()))

@@ -175,6 +175,25 @@ def test_a_pc_that_slept(window: Window, goes_on: bool) -> None:
     assert len(window.heard) == 1
 
 
+def test_a_device_that_was_back_before_the_pc_slept_was_back(window: Window) -> None:
+    """Found by a world: what was lost while the PC slept is heard of before anybody has looked at the time."""
+    window.met()
+    window.wait(20)
+    window.lost()
+    window.wait(5)
+    window.met()
+    window.wait(2)
+    window.pass_by(100)
+    window.lost()
+    window.wait(STEADY_S + 1)
+    assert [_told(one) for one in window.heard] == [
+        ("device", "unplugged", None),
+        ("device", "unplugged", 5),
+        ("device", "unplugged", None),
+        ("agent", "slept", 100),
+    ]
+
+
 def test_standing_still_for_a_moment_is_no_absence(window: Window) -> None:
     window.met()
     window.wait(20)
