@@ -27,6 +27,8 @@ from functools import partial
 from typing import TypeVar
 
 from host_agent import AGENT_VERSION
+from host_agent.absences import Reason
+from host_agent.attendance import Attendance
 from host_agent.config import Config
 from host_agent.desk import Desk
 from host_agent.errors import DamagedError, RequestError
@@ -40,6 +42,7 @@ from host_agent.remote.acts import Acts
 from host_agent.remote.gate import Gate, RefusedError
 from host_agent.remote.opening import open_gate
 from host_agent.report import StatusReport
+from host_agent.store.absences import AbsenceStore
 from host_agent.store.damage import FAILURES, is_damage
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
@@ -116,12 +119,15 @@ class Agent:
             surroundings.entropy,
             shows_level=config.api.show_level,
         )
+        absences = AbsenceStore(self._writer)
+        self._attendance = Attendance(absences, surroundings, lambda: self._desk.staff)
         self._publisher = Publisher(
             broker,
             self._writer.client_id(window.path),
             window,
             self._outbox,
             self._late_cases,
+            absences,
             self._post,
             self._hand_receipt,
             surroundings.connect,
@@ -209,6 +215,9 @@ class Agent:
                 self._wait()
                 self.turn()
                 beat()
+        except BaseException:
+            self._attendance.failed()
+            raise
         finally:
             self.end()
 
@@ -222,6 +231,7 @@ class Agent:
         self._publisher.stop(self._clocks())
         self._ended.set()
         self._drain()
+        self._attendance.stop(self._clocks())
         self._writer.close()
 
     def _drain(self) -> None:
@@ -249,6 +259,7 @@ class Agent:
     def _keep(self, now: Instant) -> None:
         """Make durable what came in, and move what is durable on."""
         self._device_clock.watch(now)
+        self._attendance.watch(now)
         if self._store_trouble.error is not None:
             self._batch.clear()  # not acknowledged: the device has it still
             self._skipped_to = 0
@@ -256,6 +267,7 @@ class Agent:
                 return
             self._start_over(now)
         self._commit(now)
+        self._attendance.step(now)
         self._publisher.step(now)
         if deleted := self._upkeep.step(now):
             self._counters["records_deleted"] += deleted
@@ -296,7 +308,7 @@ class Agent:
         """Return the monotonic time by which `turn` must be called."""
         trouble = self._store_trouble
         other_s = self._publisher.deadline_s() if trouble.error is None else trouble.retry_s
-        return min(self._attachment.deadline_s(), other_s)
+        return min(self._attachment.deadline_s(), self._attendance.deadline_s(), other_s)
 
     def _commit(self, now: Instant) -> None:
         """Make what came in durable, then say so to the device."""
@@ -373,10 +385,10 @@ class Agent:
             case Silent():
                 log.warning("评价器无应答，正在重新呼叫 the device is silent; saying hello again")
                 self._counters["silences"] += 1
-                self._device_lost(now)
+                self._device_lost(now, "silent")
             case Refused():
                 self._counters["versions_refused"] += 1
-                self._device_lost(now)
+                self._device_lost(now, "refused")
 
     def _received(self, record: Record, raw: bytes, now: Instant) -> None:
         if self._is_first_record:
@@ -435,6 +447,7 @@ class Agent:
         self._handover.met(self._outbox.last_receipt(answer.device))
         self._offer_receipt(answer.receipt_seq, answer.next_seq, now)
         self._publisher.look_again()
+        self._attendance.met(answer.device, now)
         self._desk.connected(answer.device, now)
         self._publisher.device_changed(
             DeviceState(
@@ -516,7 +529,8 @@ class Agent:
             error.name,
         )
 
-    def _device_lost(self, now: Instant) -> None:
+    def _device_lost(self, now: Instant, why: Reason = "unplugged") -> None:
+        self._attendance.lost(why, now)
         self._handover.lost()
         self._unmet = None
         self._status = None

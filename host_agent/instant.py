@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import NamedTuple
 
@@ -16,3 +17,14 @@ class Instant(NamedTuple):
 def read_clocks() -> Instant:
     """Read both clocks now; for shells."""
     return Instant(time.monotonic(), time.time_ns() // 1_000_000)
+
+
+def asleep_s() -> float:
+    """Return for how long this PC has slept since it was started, as far as `Instant.mono_s` leaves that out; for shells.
+
+    On Linux the monotonic clock stands still in the meantime, on Windows it goes on.
+    """
+    slept_s = 0.0
+    if sys.platform == "linux":
+        slept_s = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    return slept_s

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from host_agent.instant import Instant, read_clocks
+from host_agent.instant import Instant, asleep_s, read_clocks
 from host_agent.link.port import Ports, SystemPorts
 from host_agent.service.log_ring import last_lines
 from host_agent.uplink.mqtt import Connect, MqttLink
@@ -32,6 +32,8 @@ class Surroundings:
     """Clocks, randomness, ports, broker connections and disk."""
 
     clocks: Callable[[], Instant] = read_clocks
+    asleep_s: Callable[[], float] = asleep_s
+    """For how long the PC has slept, as far as its monotonic clock does not tell."""
     entropy: Callable[[int], bytes] = os.urandom
     """Draws so many random bytes, for the ids of evaluations and conversations."""
     ports: Ports = field(default_factory=SystemPorts)

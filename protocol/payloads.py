@@ -288,6 +288,49 @@ class LateCaseKept(Payload):
     """False when another case was named for it before: that one counts, and this one is kept as evidence."""
 
 
+class Absence(Payload):
+    """A time in which a window had no working device, or in which its agent did not run.
+
+    The window's word, not signed. An absence of the device is said when it begins and again when it is over, one of the agent when
+    it is over. What has come back for less than ten seconds has not come back: such an absence goes on, and `times` counts.
+    """
+
+    id: Hex16
+    """Drawn when it began; what is said of it again bears the same."""
+    what: Literal["device", "agent"]
+    """Who was absent."""
+    reason: Literal["missing", "unplugged", "silent", "refused", "stopped", "killed", "slept"]
+    """How it began. Of a device: `missing`, not found since the agent's start; `unplugged`, its port went away or failed; `silent`,
+    it does not answer; `refused`, no common protocol version. Of an agent: `stopped` in order; `killed`, ended without having been
+    stopped (crash, kill, power cut); `slept`, the PC slept or the program stood still."""
+    device: DeviceId | None = None
+    """The device that was there last, absent when none was."""
+    staff: Annotated[str, Field(max_length=16)] | None = None
+    """Who was signed in when it began, as far as the agent knew."""
+    begin_ms: Millis
+    """When it began by the PC's clock, milliseconds since 1970 UTC. Of an agent that was killed: its last sign of life, up to a
+    minute before its end."""
+    end_ms: Millis | None = None
+    """When it was over by the PC's clock, never before `begin_ms`; absent while it lasts."""
+    lasted_ms: Millis | None = None
+    """How long it lasted; absent while it does, and where nobody can tell because the PC's clock was set back while no agent ran."""
+    measured: bool
+    """True when `lasted_ms` was measured by a clock that nobody can set; false when it is the difference of both times."""
+    times: Annotated[int, Field(ge=1, le=0xFFFFFFFF)]
+    """How many absences in a row were taken for this one, at least: what a crash interrupts is not counted."""
+
+
+class AbsenceKept(Payload):
+    """The collector's word that an absence is stored; the agent repeats it until this comes."""
+
+    id: Hex16
+    """Id of the absence."""
+    is_over: bool
+    """True when its end is stored as well."""
+    is_first: bool
+    """False when something else was said of it before: that counts, and this is kept as evidence."""
+
+
 class ReceiptPayload(Payload):
     """The collector's signed word for one device; the agent hands it on unread to the device."""
 

@@ -1,7 +1,7 @@
 """MQTT topics: fixed depth, one place per window, one direction per branch.
 
-    hcp/v1/{area}/{hall}/{window}/up/{record|case|state|health|answer}   agent → collector
-    hcp/v1/{area}/{hall}/{window}/down/{receipt|case|request}            collector → agent
+    hcp/v1/{area}/{hall}/{window}/up/{record|case|absence|state|health|answer}   agent → collector
+    hcp/v1/{area}/{hall}/{window}/down/{receipt|case|absence|request}            collector → agent
 
 So an access list gives an agent `up/+` to write and `down/+` to read below its own window, and nothing else. No topic holds
 a person, a case or a level.
@@ -28,6 +28,8 @@ class Up(Enum):
     """QoS 1, not retained: one journal record."""
     CASE = "case"
     """QoS 1, not retained: a case named after its rating; repeated until answered."""
+    ABSENCE = "absence"
+    """QoS 1, not retained: a time without a device, or without the agent; repeated until answered."""
     STATE = "state"
     """QoS 1, retained, and the agent's will: there or gone, which device."""
     HEALTH = "health"
@@ -43,6 +45,8 @@ class Down(Enum):
     """QoS 1, not retained: the signed receipt for one device."""
     CASE = "case"
     """QoS 1, not retained: a case that was named afterwards is stored."""
+    ABSENCE = "absence"
+    """QoS 1, not retained: an absence is stored."""
     REQUEST = "request"
     """QoS 1, not retained: a signed request to this window's agent."""
 

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from collector.ingest import receipts
+from collector.ingest.absences import take_absence
 from collector.ingest.evidence import KEPT_BYTES, Evidence, EvidenceKind
 from collector.ingest.intake import Intake, Outcome, note
 from collector.ingest.late_cases import take_case
 from collector.ingest.verify import Verdict, Verifier
 from collector.ingest.windows import take_health, take_state
 from protocol.errors import PayloadError
-from protocol.payloads import Health, LateCase, State
+from protocol.payloads import Absence, Health, LateCase, State
 from protocol.topics import Down, Up, Window, parse_up
 
-_parse_up = lru_cache(4096)(parse_up)  # a window publishes on three topics, thousands of times
+_parse_up = lru_cache(4096)(parse_up)  # a window publishes on a few topics, thousands of times
 
 
 class Message(NamedTuple):
@@ -44,6 +45,16 @@ class Taken:
     publish: list[Message]
 
 
+@dataclass(slots=True)
+class _Sorted:
+    """A batch by what it is about."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    states: list[tuple[Window, State | Health]] = field(default_factory=list)
+    cases: list[tuple[Window, LateCase]] = field(default_factory=list)
+    absences: list[tuple[Window, Absence]] = field(default_factory=list)
+
+
 class Ingest:
     """Takes batches; `hall_keys` is `{"area/hall": 32 bytes}`, the engine's transactions are durable when they end."""
 
@@ -54,23 +65,23 @@ class Ingest:
 
     def take(self, messages: Sequence[Message], now_ms: int) -> Taken:
         """Verify and store a batch; return once it is durable. Database errors pass through, with nothing stored."""
-        verdicts: list[Verdict] = []
-        states: list[tuple[Window, State | Health]] = []
-        cases: list[tuple[Window, LateCase]] = []
+        batch = _Sorted()
         publish: list[Message] = []
         for message in messages:
-            self._sort(message, verdicts, states, cases)
+            self._sort(message, batch)
         with self._engine.begin() as connection:
-            outcome = self._intake.take(connection, verdicts, now_ms)
-            for window, said in states:
+            outcome = self._intake.take(connection, batch.verdicts, now_ms)
+            for window, said in batch.states:
                 known = (
                     take_state(connection, window, said, now_ms)
                     if isinstance(said, State)
                     else take_health(connection, window, said, now_ms)
                 )
                 outcome.counts["state" if known else "stale_state"] += 1
-            for window, late in cases:
+            for window, late in batch.cases:
                 publish.append(self._late_case(connection, outcome, window, late, now_ms))
+            for window, absence in batch.absences:
+                publish.append(self._absence(connection, outcome, window, absence, now_ms))
         outcome.counts["received"] += len(messages)
         receipts_before = len(publish)
         for due in sorted(set(outcome.due)):
@@ -88,28 +99,37 @@ class Ingest:
             note(connection, outcome, doubt, now_ms)
         return Message(window.down(Down.CASE), answer.to_json())
 
-    def _sort(
-        self,
-        message: Message,
-        verdicts: list[Verdict],
-        states: list[tuple[Window, State | Health]],
-        cases: list[tuple[Window, LateCase]],
-    ) -> None:
+    def _absence(self, connection: sa.Connection, outcome: Outcome, window: Window, said: Absence, now_ms: int) -> Message:
+        answer, doubt = take_absence(connection, window, said, now_ms)
+        outcome.counts["absences"] += 1
+        if doubt is not None:
+            note(connection, outcome, doubt, now_ms)
+        return Message(window.down(Down.ABSENCE), answer.to_json())
+
+    def _sort(self, message: Message, batch: _Sorted) -> None:
         window: Window | None = None
         try:
             window, up = _parse_up(message.topic)
             if up is Up.RECORD:
-                verdicts.append(self._verifier.verdict(window, message.topic, message.payload))
+                batch.verdicts.append(self._verifier.verdict(window, message.topic, message.payload))
             elif up is Up.CASE:
                 late = LateCase.from_json(message.payload)
                 if self._verifier.device_key(window, late.device) is None:
-                    verdicts.append(self._verifier.unknown_hall(window, message.topic, late.device, late.seq, message.payload))
+                    unknown = self._verifier.unknown_hall(window, message.topic, late.device, late.seq, message.payload)
+                    batch.verdicts.append(unknown)
                 else:
-                    cases.append((window, late))
+                    batch.cases.append((window, late))
+            elif up is Up.ABSENCE:
+                absence = Absence.from_json(message.payload)
+                if self._verifier.device_key(window, absence.device or "") is None:
+                    unknown = self._verifier.unknown_hall(window, message.topic, absence.device, None, message.payload)
+                    batch.verdicts.append(unknown)
+                else:
+                    batch.absences.append((window, absence))
             else:
                 model: type[State | Health] = State if up is Up.STATE else Health
-                states.append((window, model.from_json(message.payload)))
+                batch.states.append((window, model.from_json(message.payload)))
         except PayloadError as error:
-            verdicts.append(
+            batch.verdicts.append(
                 Evidence(EvidenceKind.MALFORMED, message.topic, window, None, None, str(error), message.payload[:KEPT_BYTES])
             )

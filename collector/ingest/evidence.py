@@ -39,6 +39,8 @@ class EvidenceKind(Enum):
     """The case beside a genuine record is not the one that was signed; the record is stored without it."""
     LATE_CASE = "late_case"
     """A second, different case was named afterwards for one rating; the first one counts."""
+    ABSENCE = "absence"
+    """Something else was said of an absence before; that counts."""
 
     @property
     def chinese(self) -> str:
@@ -67,6 +69,7 @@ _CHINESE = {
     EvidenceKind.BROKEN_CHAIN: "链条断裂",
     EvidenceKind.CASE_MISMATCH: "办件不符",
     EvidenceKind.LATE_CASE: "补登冲突",
+    EvidenceKind.ABSENCE: "缺席记录冲突",
 }
 _ADVICE = {
     EvidenceKind.MALFORMED: "check which program publishes on this topic, and its version",
@@ -79,6 +82,7 @@ _ADVICE = {
     EvidenceKind.BROKEN_CHAIN: "take the device out of service and keep it as it is: its journal has two histories",
     EvidenceKind.CASE_MISMATCH: "examine the PC at this window: the rating was attached to another case",
     EvidenceKind.LATE_CASE: "ask at this window which case it was: two were named for one rating",
+    EvidenceKind.ABSENCE: "ask at this window whether its PC was set back to an earlier image; if not, somebody else speaks for it",
 }
 _ADVICE_CHINESE = {
     EvidenceKind.MALFORMED: "请检查是哪个程序在此主题发布消息及其版本",
@@ -91,6 +95,7 @@ _ADVICE_CHINESE = {
     EvidenceKind.BROKEN_CHAIN: "请停用该评价器并保持原样：其日志出现两份历史",
     EvidenceKind.CASE_MISMATCH: "请检查该窗口电脑：评价被挂到了另一办件",
     EvidenceKind.LATE_CASE: "请向该窗口核实是哪一办件：同一评价补登了两个办件",
+    EvidenceKind.ABSENCE: "请向该窗口核实电脑是否还原过旧镜像；如没有，则有人冒充该窗口",
 }
 
 

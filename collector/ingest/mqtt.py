@@ -39,7 +39,13 @@ SHORT_LIVED_S = 5.0
 SHORT_LIVED_IN_A_ROW = 3
 SESSION_EXPIRY_S = 0xFFFFFFFF
 _TAKEN_OVER = 0x8E
-_SUBSCRIPTIONS = ((all_up(Up.RECORD), 1), (all_up(Up.CASE), 1), (all_up(Up.STATE), 1), (all_up(Up.HEALTH), 0))
+_SUBSCRIPTIONS = (
+    (all_up(Up.RECORD), 1),
+    (all_up(Up.CASE), 1),
+    (all_up(Up.ABSENCE), 1),
+    (all_up(Up.STATE), 1),
+    (all_up(Up.HEALTH), 0),
+)
 
 
 class Delivery(NamedTuple):

@@ -91,7 +91,7 @@ class Verifier:
             window, event.device, record, event.raw, event.received_at_ms, event.historical, case, matches, None, reckoned
         )
 
-    def unknown_hall(self, window: Window, topic: str, device: str, seq: int, payload: bytes) -> Evidence:
+    def unknown_hall(self, window: Window, topic: str, device: str | None, seq: int | None, payload: bytes) -> Evidence:
         """Return the evidence of a message from a hall that has no key here."""
         text = f"no key for hall {window.area}/{window.hall}"
         return Evidence(EvidenceKind.UNKNOWN_HALL, topic, window, device, seq, text, payload[:KEPT_BYTES])

@@ -1,4 +1,4 @@
-"""The application: the live page, its files, the read-only API and the event stream.
+"""The application: the live page, the page of absences, their files, the read-only API and the event stream.
 
 Everything is GET and answers from the reading side of the store. Made by service; tests make it over a store of their own.
 """
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from collector.config import HttpConfig
 from collector.pages import events
+from collector.pages.absences import add_absences
 from collector.pages.guard import Guard
 from collector.pages.live import Cursor, Live
 from collector.store import ratings
@@ -25,7 +26,7 @@ from collector.store.trouble import sentence
 from protocol.levels import Level
 
 _HERE = Path(__file__).parent
-_STATIC = {"live.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_STATIC = {"live.css": "text/css", "absences.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
 """Our files and their types: Windows' own table may call JavaScript text/plain, and browsers then refuse it."""
 _ENGLISH = {
     Level.VERY_SATISFIED: "very satisfied",
@@ -48,7 +49,8 @@ def make_app(live: Live, http: HttpConfig) -> ASGIApp:
         openapi_url="/api/v1/openapi.json",
         redirect_slashes=False,  # the redirection reads the query as UTF-8 and fails on any other
     )
-    page = _page()
+    environment = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=select_autoescape())
+    page = _page(environment)
 
     @app.exception_handler(sa.exc.DBAPIError)
     def unavailable(_request: Request, error: sa.exc.DBAPIError) -> JSONResponse:
@@ -99,11 +101,11 @@ def make_app(live: Live, http: HttpConfig) -> ASGIApp:
             raise HTTPException(503, "too many open event streams", headers={"retry-after": "30"})
         return StreamingResponse(events.stream(live, Cursor.parse(last_event_id)), media_type="text/event-stream")
 
+    add_absences(app, live, environment)
     return Guard(app, http)
 
 
-def _page() -> Callable[[bool], str]:
-    environment = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=select_autoescape())
+def _page(environment: Environment) -> Callable[[bool], str]:
     template = environment.get_template("live.html")
     levels = [
         {"word": level.word, "number": level.value, "chinese": level.chinese, "english": _ENGLISH[level]}

@@ -27,7 +27,7 @@ class Guard:
         ancestors = " ".join(http.embed_origins) or "'none'"
         self._headers = {
             "content-security-policy": (
-                f"default-src 'self'; base-uri 'none'; form-action 'none'; object-src 'none'; frame-ancestors {ancestors}"
+                f"default-src 'self'; base-uri 'none'; form-action 'self'; object-src 'none'; frame-ancestors {ancestors}"
             ),
             "x-content-type-options": "nosniff",
             "referrer-policy": "no-referrer",

@@ -20,6 +20,7 @@ OPEN_LINK = sa.text("link IN ('gap_before', 'broken')")
 IS_LOST = sa.text("kind = 'lost'")
 IS_EFFECTIVE = sa.text("kind = 'rating' AND replaced_by IS NULL")
 IS_REVISION = sa.text("revises IS NOT NULL")
+IS_PRESENCE = sa.text("kind IN ('sign_in', 'sign_out', 'paused', 'resumed')")
 
 records: Final = sa.Table(
     "records",
@@ -63,6 +64,7 @@ records: Final = sa.Table(
     sa.Index("records_lost", "device", "seq", sqlite_where=IS_LOST, postgresql_where=IS_LOST),
     sa.Index("records_effective", "level", sqlite_where=IS_EFFECTIVE, postgresql_where=IS_EFFECTIVE),
     sa.Index("records_revisions", "device", "revises", sqlite_where=IS_REVISION, postgresql_where=IS_REVISION),
+    sa.Index("records_presence", "utc_ms", sqlite_where=IS_PRESENCE, postgresql_where=IS_PRESENCE),
 )
 """Every verified record. `level` is a word, kept for ratings and extra presses; only `kind` rating counts.
 
@@ -119,6 +121,29 @@ late_cases: Final = sa.Table(
 )
 """Cases named after their rating, as the window said; it may come before the record itself. Unsigned: it goes only to a rating that
 is bound to no case, came through the same window and has this MAC; of several from one window the first that came counts."""
+
+absences: Final = sa.Table(
+    "absences",
+    metadata,
+    sa.Column("area", sa.String(6), primary_key=True),
+    sa.Column("hall", sa.String(32), primary_key=True),
+    sa.Column("window", sa.String(32), primary_key=True),
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("what", sa.String(8), nullable=False),
+    sa.Column("reason", sa.String(16), nullable=False),
+    sa.Column("device", sa.String(16)),
+    sa.Column("staff", sa.String(16)),
+    sa.Column("begin_ms", sa.BigInteger, nullable=False),
+    sa.Column("end_ms", sa.BigInteger),
+    sa.Column("lasted_ms", sa.BigInteger),
+    sa.Column("measured", sa.Boolean, nullable=False),
+    sa.Column("times", sa.BigInteger, nullable=False),
+    sa.Column("received_ms", sa.BigInteger, nullable=False),
+    sa.Column("end_received_ms", sa.BigInteger),
+    sa.Index("absences_by_begin", "begin_ms"),
+)
+"""Times without a device or without the agent, as the windows say (protocol.payloads.Absence). Unsigned; `end_ms` is NULL while one
+lasts, or while nobody has told its end."""
 
 windows: Final = sa.Table(
     "windows",

@@ -44,7 +44,7 @@ from host_agent.store.late_cases import WAITING
 from host_agent.store.schema import RECEIPTED, TO_SEND, migrations
 from protocol.errors import PayloadError, ProtocolError, RecordError
 from protocol.messages import Receipt
-from protocol.payloads import MOST_MILLIS, Case, Reckoned
+from protocol.payloads import MOST_MILLIS, Absence, Case, Reckoned
 from protocol.record import MAC_BYTES, SEQ_SPAN, Record, parse_record
 from protocol.signing import NO_DIGEST, context_digest
 
@@ -62,6 +62,7 @@ _STAGING = """
     );
     CREATE TEMP TABLE found_devices (device TEXT, receipt_seq INTEGER, receipt BLOB, firmware TEXT, boot INTEGER, seen_ms INTEGER);
     CREATE TEMP TABLE found_late_cases (device TEXT, seq INTEGER, mac BLOB, case_json TEXT, staff TEXT, named_ms INTEGER);
+    CREATE TEMP TABLE found_absences (id TEXT, what TEXT, said_json TEXT);
     CREATE TEMP TABLE found_evaluations (
         id TEXT, key TEXT, case_json TEXT, staff TEXT, state TEXT, reason TEXT, timeout_ms INTEGER, created_ms INTEGER,
         ended_ms INTEGER, source INTEGER, row INTEGER
@@ -191,6 +192,8 @@ def _take(connection: sqlite3.Connection, source: Path, number: int, rescue: Res
             connection.execute("INSERT INTO found_evaluations VALUES (?,?,?,?,?,?,?,?,?,?,?)", (*evaluation, number, row))
         elif len(values) == 8 and (late := _late_case(values)) is not None:
             connection.execute("INSERT INTO found_late_cases VALUES (?,?,?,?,?,?)", late)
+        elif len(values) == 6 and (absence := _absence(values)) is not None:
+            connection.execute("INSERT INTO found_absences VALUES (?,?,?)", absence)
         elif len(values) == 7 and isinstance(values[0], str) and _DEVICE.fullmatch(values[0]):
             told = (values[0], *(value if isinstance(value, int | str | bytes) else None for value in values[2:]))
             connection.execute("INSERT INTO found_devices VALUES (?,?,?,?,?,?)", told)
@@ -258,11 +261,18 @@ def _fill(connection: sqlite3.Connection, rescue: Rescue) -> None:
         (RECEIPTED, TO_SEND),
     )
     _fill_evaluations(connection)
+    _fill_absences(connection)
     # sent again, whatever the file says that the collection has: it answers again, and counts the first one
     connection.execute(
         "INSERT OR IGNORE INTO late_cases (device, seq, mac, case_json, staff, named_ms, state)"
         " SELECT device, seq, mac, case_json, staff, named_ms, ? FROM found_late_cases ORDER BY named_ms",
         (WAITING,),
+    )
+
+
+def _fill_absences(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "INSERT OR IGNORE INTO absences (id, what, said_json, is_over) SELECT id, what, said_json, 1 FROM found_absences"
     )
 
 
@@ -358,6 +368,16 @@ def _late_case(values: list[pages.Value]) -> tuple[pages.Value, ...] | None:
     except PayloadError:
         return None
     return device, seq, mac, case_json, staff, named_ms
+
+
+def _absence(values: list[pages.Value]) -> tuple[pages.Value, ...] | None:
+    """Return id, kind and words of an absence that is over; how one that lasted has ended, the damaged file does not know."""
+    _number, identity, what, said_json, is_over, _told = values
+    try:
+        said = Absence.from_json(str(said_json).encode())
+    except PayloadError:
+        return None
+    return (identity, what, said_json) if is_over == 1 and (said.id, said.what) == (identity, what) else None
 
 
 def _reckoned(value: pages.Value) -> str | None:

@@ -98,3 +98,20 @@ def _late_cases(db: Database) -> None:
     )
     db.execute("CREATE UNIQUE INDEX late_cases_by_rating ON late_cases (device, seq)")
     db.execute("CREATE INDEX late_cases_by_state ON late_cases (state, id)")
+
+
+@migrations(name="0005_absences")
+def _absences(db: Database) -> None:
+    # told: what the collection has confirmed, 0 nothing, 1 that it began; one whose end is confirmed is deleted
+    # said_json: protocol.payloads.Absence; of one that is not over, with the end that it would have had when it was written
+    db.execute(
+        """CREATE TABLE absences (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL,
+            what TEXT NOT NULL,
+            said_json TEXT NOT NULL,
+            is_over INTEGER NOT NULL,
+            told INTEGER NOT NULL DEFAULT 0
+        )"""
+    )
+    db.execute("CREATE UNIQUE INDEX absences_by_id ON absences (id)")

@@ -24,13 +24,14 @@ from host_agent.store.reader import PAGE_ROWS, reading
 from host_agent.store.schema import DISPUTED, RECEIPTED, SENT, TO_SEND, migrations
 from protocol.errors import ProtocolError, RecordError
 from protocol.messages import Receipt
-from protocol.payloads import Case
+from protocol.payloads import Absence, Case
 from protocol.record import MAC_BYTES, SEQ_SPAN, RecordFlag, parse_record
 
 REPAIR: Final = "请停止代理程序后运行 stop the agent, then: agent db repair"
 FILE, SCHEMA, RECORDS, CHAIN = "文件 file", "结构 schema", "记录 records", "链 chain"
 DEVICES, EVALUATIONS = "评价器与回执 devices and receipts", "评价 evaluations"
 LATE_CASES = "补登办件 late cases"
+ABSENCES = "缺席记录 absences"
 LONG_OPEN_MS: Final = 86_400_000
 _FEW = 5
 
@@ -62,6 +63,8 @@ def check(file: Path, now_ms: int, *, is_running: bool) -> Iterator[Finding]:
             yield _evaluations(connection, now_ms)
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'late_cases'").fetchone():
                 yield _late_cases(connection)
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'absences'").fetchone():
+                yield _absences(connection)
     except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
         why = error if isinstance(error, OSError) else type(error).__name__ if isinstance(error, UnicodeDecodeError) else error
         yield Finding(FILE, Grade.FAIL, f"{file} 无法读取 cannot be read: {why}; {REPAIR}")
@@ -275,6 +278,20 @@ def _late_cases(connection: sqlite3.Connection) -> Finding:
         return Finding(LATE_CASES, Grade.FAIL, f"{damaged} 个已损坏 damaged; {REPAIR}")
     words = f"待确认 waiting {counts[WAITING]}，已归集 collected {counts[KEPT]}，未采用 not taken {counts[REFUSED]}"
     return Finding(LATE_CASES, Grade.OK, words)
+
+
+def _absences(connection: sqlite3.Connection) -> Finding:
+    counts: Counter[bool] = Counter()
+    for identity, what, said_json, is_over in connection.execute("SELECT id, what, said_json, is_over FROM absences"):
+        try:
+            said = Absence.from_json(str(said_json).encode())
+            is_good = (said.id, said.what) == (identity, what) and is_over in (0, 1)
+        except ProtocolError:
+            is_good = False
+        if not is_good:
+            return Finding(ABSENCES, Grade.FAIL, f"已损坏 damaged; {REPAIR}")
+        counts[bool(is_over)] += 1
+    return Finding(ABSENCES, Grade.OK, f"待确认 waiting {counts[True]}，持续中 lasting {counts[False]}")
 
 
 def _few(names: list[str]) -> str:

@@ -18,8 +18,10 @@ from host_agent import AGENT_VERSION
 from host_agent.instant import Instant
 from host_agent.link.attachment import Post
 from host_agent.remote.gate import Gate
+from host_agent.store.absences import AbsenceStore
 from host_agent.store.late_cases import LateCaseStore
 from host_agent.store.outbox import Outbox, Row
+from host_agent.uplink.absences import AbsenceReports
 from host_agent.uplink.delivery import Delivery
 from host_agent.uplink.late_cases import LateCases
 from host_agent.uplink.mqtt import TAKEN_OVER, Broker, Connect, Connection, Listener
@@ -64,6 +66,7 @@ class Publisher:
         window: Window,
         outbox: Outbox,
         late_cases: LateCaseStore,
+        absences: AbsenceStore,
         post: Post,
         receipt: Callable[[str, Receipt, Instant], None],
         connect: Connect,
@@ -77,6 +80,7 @@ class Publisher:
         self._place = window
         self._outbox = outbox
         self._late_cases = LateCases(late_cases)
+        self._absences = AbsenceReports(absences)
         self._post = post
         self._receipt = receipt
         self._connect = connect
@@ -169,7 +173,8 @@ class Publisher:
             self.start(now)
             return
         self._publish_records(now)
-        self._late_cases.step(self._publish_case, now)
+        self._late_cases.step(partial(self._publish, Up.CASE), now)
+        self._absences.step(partial(self._publish, Up.ABSENCE), now)
         if now.mono_s >= self._health_s:
             self._health_s = now.mono_s + HEALTH_EVERY_S
             self._publish_health(now)
@@ -249,6 +254,7 @@ class Publisher:
         self._told.clear()
         self._delivery.connected(now)
         self._late_cases.connected()
+        self._absences.connected()
         self._health_s = 0.0
         log.info("connected to the broker %s:%d", self._broker.host, self._broker.port)
         self._publish_state(now)
@@ -275,9 +281,9 @@ class Publisher:
         """Tell whether to note what was acknowledged: many together, or after a while."""
         return not self.is_connected or len(self._acknowledged) >= MARK_MANY or now.mono_s >= self._mark_s
 
-    def _publish_case(self, payload: bytes) -> None:
+    def _publish(self, what: Up, payload: bytes) -> None:
         assert self._link is not None  # noqa: S101  # is_connected implies a link
-        self._link.publish(self._place.up(Up.CASE), payload)
+        self._link.publish(self._place.up(what), payload)
 
     def _received(self, topic: str, payload: bytes, now: Instant) -> None:
         if topic == self._place.down(Down.CASE):
@@ -285,6 +291,9 @@ class Publisher:
             return
         if topic == self._place.down(Down.REQUEST):
             self._asked(payload, now)
+            return
+        if topic == self._place.down(Down.ABSENCE):
+            self._absences.received(payload)
             return
         try:
             word = ReceiptPayload.from_json(payload)

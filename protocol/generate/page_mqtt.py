@@ -18,6 +18,8 @@ from pydantic.fields import FieldInfo
 from protocol.generate import signed_vectors
 from protocol.generate.markdown import table
 from protocol.payloads import (
+    Absence,
+    AbsenceKept,
     Case,
     Decoded,
     DeviceState,
@@ -43,16 +45,18 @@ _NOON = 1_767_240_000_000
 TOPICS: dict[Up | Down, type[Payload]] = {
     Up.RECORD: RecordEvent,
     Up.CASE: LateCase,
+    Up.ABSENCE: Absence,
     Up.STATE: State,
     Up.HEALTH: Health,
     Up.ANSWER: RemoteAnswer,
     Down.RECEIPT: ReceiptPayload,
     Down.CASE: LateCaseKept,
+    Down.ABSENCE: AbsenceKept,
     Down.REQUEST: RemoteRequest,
 }
 _PARTS: list[type[Payload]] = [
-    RecordEvent, RecordData, Reckoned, Case, Decoded, LateCase, State, DeviceState, Health, ReceiptPayload, LateCaseKept,
-    RemoteRequest, RemoteAnswer,
+    RecordEvent, RecordData, Reckoned, Case, Decoded, LateCase, Absence, State, DeviceState, Health, ReceiptPayload, LateCaseKept,
+    AbsenceKept, RemoteRequest, RemoteAnswer,
 ]  # fmt: skip
 
 
@@ -164,6 +168,19 @@ def examples() -> dict[type[Payload], Payload]:
             named_at_ms=_NOON + 90_000,
         ),
         LateCaseKept: LateCaseKept(device=signed_vectors.DEVICE, seq=record.seq, is_first=True),
+        Absence: Absence(
+            id="3c9a51e07b2d4f668e01d4c7a95f2b10",
+            what="device",
+            reason="unplugged",
+            device=signed_vectors.DEVICE,
+            staff="017",
+            begin_ms=_NOON,
+            end_ms=_NOON + 425_310,
+            lasted_ms=425_304,
+            measured=True,
+            times=1,
+        ),
+        AbsenceKept: AbsenceKept(id="3c9a51e07b2d4f668e01d4c7a95f2b10", is_over=True, is_first=True),
         State: State(
             session=_SESSION,
             online=True,

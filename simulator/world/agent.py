@@ -70,6 +70,7 @@ class WorldAgent:
         )
         self._surroundings = Surroundings(
             clocks=self.clock,
+            asleep_s=lambda: 0.0,  # the clock of this world goes on while a PC sleeps
             entropy=Random(f"{seed}/{window.path}").randbytes,
             ports=line,
             connect=broker.connect,
@@ -88,6 +89,19 @@ class WorldAgent:
         self.has_lost_data = False
         """Whether anybody has deleted, damaged or set back its database."""
         """Somebody has written nonsense into the database: that may end the process, and be found later."""
+        self.was_full = False
+        """Whether its disk was full for a while."""
+        self.starts: list[float] = []
+        self.down: list[tuple[float, float]] = []
+        """From when to when it did not run, but for before its first turn: nobody can know of that."""
+        self.sleeps: list[tuple[float, float]] = []
+        """From when to when it stood still."""
+        self.talked: list[tuple[float, float]] = []
+        """From when to when records could flow."""
+        self._ended_s: float | None = None
+        self._sleeps_s: float | None = None
+        self._talks_s: float | None = None
+        self._has_turned = False
         self.died: Callable[[], None] = lambda: None
         """Called when the process has died by itself."""
 
@@ -113,6 +127,12 @@ class WorldAgent:
         agent._writer.connection = self._statements  # type: ignore[assignment]  # it behaves as one, until it dies
         self.agent = agent
         self._planned_s = float("inf")  # whatever was planned was for the life before
+        self.starts.append(self._scheduler.now_s)
+        if self._ended_s is not None:
+            self.down.append((self._ended_s, self._scheduler.now_s))
+            self._ended_s = None
+        if self._scheduler.now_s < self._asleep_until_s:
+            self._sleeps_s = self._scheduler.now_s
         self._trace.note(self.who, "starts")
         self._guarded(agent.start)
         self._plan_now()
@@ -124,6 +144,7 @@ class WorldAgent:
             self._guarded(self.agent.end)
             self.agent = None
             self._life += 1
+            self._is_gone()
 
     def kill(self) -> None:
         """End the process here and now."""
@@ -139,11 +160,14 @@ class WorldAgent:
     def sleep(self, seconds: float) -> None:
         """Let the PC sleep: the process stands still."""
         self._asleep_until_s = self._scheduler.now_s + seconds
+        if self.agent is not None and self._sleeps_s is None:
+            self._sleeps_s = self._scheduler.now_s
 
     def fill_disk(self) -> None:
         """Leave no room for another page of the database."""
         if self._statements is not None and self.agent is not None:
             self._statements.most_pages(1)
+            self.was_full = True
 
     def free_disk(self) -> None:
         """Make room again."""
@@ -208,6 +232,17 @@ class WorldAgent:
                 return []
             raise
 
+    def absences_left(self) -> int:
+        """Return how many absences last or wait for the collection; none where damage has not been met yet."""
+        if self.agent is None:
+            return 0
+        try:
+            return int(self.agent._writer.connection.execute("SELECT count(*) FROM absences").fetchone()[0])
+        except sqlite3.Error:
+            if self.is_damaged:
+                return 0
+            raise
+
     def mend(self) -> None:
         """Put everything right."""
         self.free_disk()
@@ -231,9 +266,34 @@ class WorldAgent:
             return  # of a life that is over, or overtaken by something earlier
         self._planned_s = float("inf")
         if self._scheduler.now_s >= self._asleep_until_s:
+            self._is_awake()
             self._guarded(self.agent.turn)
         if self.agent is not None:
+            self._watch(self.agent)
             self._plan(max(self.agent.deadline_s(), self._scheduler.now_s + 0.001))
+
+    def _watch(self, agent: Agent) -> None:
+        """Note since when records flow."""
+        self._has_turned = True
+        if agent._attachment.is_talking:
+            self._talks_s = self._scheduler.now_s if self._talks_s is None else self._talks_s
+        elif self._talks_s is not None:
+            self.talked.append((self._talks_s, self._scheduler.now_s))
+            self._talks_s = None
+
+    def _is_awake(self) -> None:
+        if self._sleeps_s is not None:
+            self.sleeps.append((self._sleeps_s, self._scheduler.now_s))
+            self._sleeps_s = None
+
+    def _is_gone(self) -> None:
+        """Note since when it does not run."""
+        self._is_awake()
+        if self._talks_s is not None:
+            self.talked.append((self._talks_s, self._scheduler.now_s))
+            self._talks_s = None
+        if self._has_turned and self._ended_s is None:
+            self._ended_s = self._scheduler.now_s
 
     def _guarded(self, what: Callable[[], None]) -> None:
         try:
@@ -257,6 +317,7 @@ class WorldAgent:
         if self.agent is None:
             return
         agent, self.agent = self.agent, None
+        self._is_gone()
         self._life += 1
         self._planned_s = float("inf")
         if self._statements is not None:

@@ -22,6 +22,7 @@ from protocol.signing import derive_device_key
 from protocol.topics import Window
 from simulator.compare import Findings
 from simulator.world import oracle
+from simulator.world.absences import judge_absences
 from simulator.world.agent import WorldAgent
 from simulator.world.broker import Broker
 from simulator.world.collector import WorldCollector
@@ -147,6 +148,7 @@ class WindowPost:
             and agent._attachment.is_talking
             and not agent._desk._unfinished
             and not any(state == WAITING for *_, state in self.agent.late_cases())
+            and not self.agent.absences_left()
             and not self.broker.upward
             and not self.broker.on_the_way
         )
@@ -302,6 +304,7 @@ class Hall:
         found.wrong += self._judge_windows()
         for post in self.posts:
             found.wrong += oracle.judge_late_cases(post.window.window, post.agent, post.named, self.collector)
+            found.wrong += judge_absences(post.window.window, post.window.path, post.line, post.agent, self.collector)
         found.wrong += [f"window {window} has not come to rest in {self._settle_s:.0f} s" for window in self._restless]
         return found
 

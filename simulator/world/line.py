@@ -78,6 +78,9 @@ class Line:
         self.name = NAMES[0]
         """Under which the PC knows the port; it is found by asking, so any name will do."""
         self.plugged = True
+        self._out_s: float | None = None
+        self.away: list[tuple[float, float]] = []
+        """From when to when the cable was out."""
         self.is_dead = False
         """The port takes bytes and gives none, and nobody is told."""
         self.held_by_other = False
@@ -201,6 +204,7 @@ class Line:
     def unplug(self, *, noticed: bool = True) -> None:
         """Pull the cable; not noticed, the open port stays open and is dead (as Windows does it)."""
         self.plugged = False
+        self._out_s = self._scheduler.now_s if self._out_s is None else self._out_s
         self._generation += 1
         failed = self._failed
         if noticed:
@@ -211,6 +215,9 @@ class Line:
     def plug(self, name: str | None = None) -> None:
         """Put the cable in, perhaps under another name. A handle from before is dead until it is closed."""
         self.plugged = True
+        if self._out_s is not None:
+            self.away.append((self._out_s, self._scheduler.now_s))
+            self._out_s = None
         self.is_dead = False
         self.name = name or self.name
         self._is_stale = self._port is not None

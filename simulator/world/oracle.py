@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.ingest.core import Message
+from collector.ingest.evidence import EvidenceKind
 from collector.store.ratings import level_counts
 from host_agent.evaluations import EvaluationState
 from host_agent.store.late_cases import KEPT, REFUSED
@@ -31,6 +32,8 @@ from simulator.world.device import WorldDevice
 from simulator.world.scheduler import EPOCH_MS
 
 REPLAYED_AT_ONCE = 200
+ABSENCE = EvidenceKind.ABSENCE.value
+"""Judged with the absences of its window (see absences)."""
 _PRESSED = (Kind.RATING.name.lower(), Kind.EXTRA.name.lower())
 _RECORDS = sa.text(
     "SELECT level, evaluation, context_digest, case_json, case_matches FROM records"
@@ -96,7 +99,11 @@ def _evidence(connection: sa.Connection, collector: WorldCollector) -> list[str]
     }
     came = [(message, kind) for message, kind in collector.forged.items() if message in collector.messages]
     due = Counter((kind.value, message.topic) for message, kind in came)
-    wrong = [f"{kind} on {topic}: {kept[kind, topic]} without cause" for kind, topic in kept if not due[kind, topic]]
+    wrong = [
+        f"{kind} on {topic}: {kept[kind, topic]} without cause"
+        for kind, topic in kept
+        if not due[kind, topic] and kind != ABSENCE
+    ]
     # the same words forged twice are one piece of evidence, and a level forged right is none at all
     missing = [f"{kind} on {topic}: none kept of {due[kind, topic]}" for kind, topic in due if not kept.get((kind, topic))]
     return wrong + missing

@@ -43,7 +43,18 @@ class WallClock:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self.wrong_by_ms = 0
+        self._wrong_by_ms = 0
+        self.was_set = False
+
+    @property
+    def wrong_by_ms(self) -> int:
+        """How far what it says is off."""
+        return self._wrong_by_ms
+
+    @wrong_by_ms.setter
+    def wrong_by_ms(self, by_ms: int) -> None:
+        self.was_set |= by_ms != self._wrong_by_ms
+        self._wrong_by_ms = by_ms
 
     def __call__(self) -> Instant:
         """Read both clocks."""

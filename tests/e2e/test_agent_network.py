@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from host_agent.instant import Instant, read_clocks
+from host_agent.store.absences import AbsenceStore
 from host_agent.store.database import Writer
 from host_agent.store.late_cases import LateCaseStore
 from host_agent.store.outbox import Outbox
@@ -58,6 +59,7 @@ class Uplink:
             WINDOW,
             self._outbox,
             LateCaseStore(writer),
+            AbsenceStore(writer),
             self._posted.put,
             lambda *_: None,
             connect,

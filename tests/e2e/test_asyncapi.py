@@ -85,6 +85,10 @@ def test_every_message_of_a_window_is_as_documented(tmp_path: Path, start_broker
             assert (
                 hall.ask("PUT", f"/v1/free-ratings/{DEVICE}/{rating['seq']}/case", json={"case_no": "L-1"}).status_code == 200
             )
+            hall.device.unplug()
+            eventually("an absence is heard", lambda: any(one.topic.endswith("up/absence") for one in list(listener.heard)))
+            hall.device.plug_in()
+            hall.await_talking()
             hall.agent.kill()  # and the broker publishes its will
             eventually("the will is heard", lambda: any(b'"online":false' in one.payload for one in list(listener.heard)))
             hall.agent.start()

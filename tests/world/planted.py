@@ -17,15 +17,17 @@ from collector.store import database, records
 from firmware.evaluator import journal, link, wire
 from firmware.evaluator.device import Device
 from firmware.evaluator.session import NOBODY, Session
-from host_agent import evaluations
+from host_agent import absences, evaluations
 from host_agent.agent import Agent
 from host_agent.desk import Desk
 from host_agent.instant import Instant
 from host_agent.store import outbox
+from host_agent.store.absences import AbsenceStore
 from host_agent.store.schema import RECEIPTED
 from host_agent.uplink import publisher
+from host_agent.uplink.absences import AbsenceReports
 from host_agent.uplink.late_cases import LateCases
-from protocol.payloads import LateCase
+from protocol.payloads import Absence, LateCase
 from protocol.record import Kind
 from simulator.world import hall
 
@@ -254,6 +256,41 @@ def _a_late_case_that_was_sent_is_done_with(patch: Patch) -> None:
     patch.setattr(LateCases, "step", sent)
 
 
+def _soon_over(patch: Patch) -> None:
+    patch.setattr(absences, "STEADY_S", 0.2)
+
+
+def _an_absence_that_was_sent_is_done_with(patch: Patch) -> None:
+    step = AbsenceReports.step
+
+    def sent(self: AbsenceReports, publish: Callable[[bytes], object], now: Instant) -> None:
+        def publish_and_forget(payload: bytes) -> None:
+            publish(payload)
+            self._store.answered(Absence.from_json(payload).id, is_over=True, is_first=True)
+
+        step(self, publish_and_forget, now)
+
+    patch.setattr(AbsenceReports, "step", sent)
+
+
+def _an_absence_is_sent_once(patch: Patch) -> None:
+    patch.setattr(AbsenceReports, "connected", lambda _self: None)
+
+
+def _an_agent_forgets_its_last_sign_of_life(patch: Patch) -> None:
+    patch.setattr(AbsenceStore, "sign", lambda _self: None)
+
+
+def _a_device_that_is_back_is_absent_until_that_is_believed(patch: Patch) -> None:
+    until = absences._Track.until
+
+    def later(self: absences._Track, at: Instant) -> Absence:
+        self._returned = None
+        return until(self, at)
+
+    patch.setattr(absences._Track, "until", later)
+
+
 BUGS = [
     Bug("I1", _thanks_before_the_record_is_durable, frozenset({"power cut in flash"})),
     Bug("I2", _the_agents_word_releases, frozenset({"agent's disk lost", "broker forgets"})),
@@ -279,6 +316,10 @@ BUGS = [
     Bug("I9", _refuses_although_there_is_room, frozenset()),
     Bug("late cases", _a_late_case_is_sent_once, frozenset({"broker forgets"})),
     Bug("late cases", _a_late_case_that_was_sent_is_done_with, frozenset({"broker forgets"})),
+    Bug("absences", _an_absence_that_was_sent_is_done_with, frozenset({"unplugged", "broker forgets"}), _soon_over),
+    Bug("absences", _an_absence_is_sent_once, frozenset({"unplugged", "broker forgets"}), _soon_over),
+    Bug("absences", _an_agent_forgets_its_last_sign_of_life, frozenset({"agent killed"})),
+    Bug("absences", _a_device_that_is_back_is_absent_until_that_is_believed, frozenset({"unplugged"})),
     Bug("windows", _the_state_is_said_once, frozenset({"broker forgets"})),
 ]
 """What must be found. The first word is the invariant of the architecture, or what else was promised."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from host_agent import absences
 from simulator.world import hall
 from simulator.world import plan as plan_module
 from simulator.world.faults import FAULTS
@@ -15,6 +16,9 @@ from simulator.world.runs import Wish
 from tests.world.planted import BUGS, Bug
 
 SEEDS_FOR_A_BUG = range(1, 9)
+OF_ABSENCES = FAULTS.keys() - {
+    "agent's disk damaged", "agent's disk full", "agent's disk lost", "agent's disk set back", "PC clock set",
+}  # fmt: skip  # one line for each would be seven
 SETTLE_S = 2400.0
 """For planted bugs: what is right comes to rest in this time under the few faults they need; what is wrong need not take longer."""
 
@@ -43,6 +47,18 @@ def test_each_kind_of_fault_alone_is_survived_and_happens(kind: str) -> None:
     assert not outcome.wrong
     assert outcome.faults[kind] > 3
     assert outcome.found.thanked > 10
+
+
+@pytest.mark.parametrize("steady_s", [0.2, absences.STEADY_S])
+def test_absences_are_told_as_they_were(steady_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of faults after which that can be said: the PC's clock is right and its disk keeps what it was given.
+
+    Troubles of this world follow each other so fast that most absences are taken together; not so when ends are soon believed.
+    """
+    monkeypatch.setattr(absences, "STEADY_S", steady_s)
+    outcome = hall.run(draw_busy(1, 2, 120.0, OF_ABSENCES))
+    assert not outcome.wrong
+    assert min(outcome.faults[kind] for kind in ("unplugged", "agent killed", "PC asleep")) > 1
 
 
 def test_two_days_of_a_hall_that_opens_for_half_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from collector.ingest.core import Ingest, Message
 from collector.store.database import memory_database
-from collector.store.tables import evidence, records, windows
-from protocol.payloads import DeviceState, Health, State
+from collector.store.tables import absences, evidence, records, windows
+from protocol.payloads import Absence, Case, DeviceState, Health, LateCase, State
 from protocol.topics import Down, Up
 from tools.bench.paper import HALL, HALL_KEY, PaperDevice
 from tools.fuzz.target import Check, Target, must, step, steps
@@ -19,8 +19,10 @@ _RUNS_PER_STORE = 200
 _MOST_TEXT_BYTES = 8192
 _TEXTS = [
     (table, [column.name for column in table.columns if isinstance(column.type, sa.String)])
-    for table in (records, evidence, windows)
+    for table in (records, evidence, windows, absences)
 ]
+_USUAL = (Up.RECORD, Up.STATE, Up.HEALTH, Up.CASE, Up.ABSENCE)
+"""In the order in which the inputs that are kept number them; new ones go behind."""
 
 
 class _Collector:
@@ -74,9 +76,14 @@ def _message(what: int, body: bytes) -> Message:
     """Topic to the first newline, then the payload; odd steps use the usual topics."""
     window = PaperDevice("PJ-0001", "07").window
     if what & 1:
-        return Message(window.up(tuple(Up)[what // 2 % 3]), body)
+        return Message(window.up(_USUAL[what // 2 % len(_USUAL)]), body)
     topic, _, payload = body.partition(b"\n")
     return Message(topic.decode("utf-8", "replace"), payload)
+
+
+def _said(what: Up, body: bytes) -> bytes:
+    """Return the step that says something on a usual topic."""
+    return step(2 * _USUAL.index(what) + 1, body)
 
 
 def _seeds() -> list[bytes]:
@@ -90,7 +97,9 @@ def _seeds() -> list[bytes]:
     )
     health = Health(session="a" * 32, at_ms=_NOW_MS, outbox_to_send=0, outbox_sent=1)
     payloads = [device.payload(raw) for raw in device.write(5)]
-    talk = step(3, state.to_json()) + step(5, health.to_json())
+    talk = _said(Up.STATE, state.to_json()) + _said(Up.HEALTH, health.to_json())
+    absence = Absence(id="b" * 32, what="device", reason="silent", staff="017", begin_ms=_NOW_MS, measured=False, times=1)
+    late = LateCase(device="PJ-0001", seq=1, record_mac="c" * 32, case=Case(case_no="L-1"), named_at_ms=_NOW_MS)
     odd = state.to_json().replace(b'"1.0"', b'"1\\u0000\\n\\ud83d\\ude00"')
     elsewhere = step(0, b"hcp/v1/533103/other/01/up/record\n" + payloads[0])
     down = step(0, device.window.down(Down.RECEIPT).encode() + b"\n{}")
@@ -101,7 +110,9 @@ def _seeds() -> list[bytes]:
         elsewhere + down + step(1, altered),
         step(1, truncated),
         talk + talk,
-        step(3, odd) + step(5, odd),
+        _said(Up.STATE, odd) + _said(Up.HEALTH, odd),
+        _said(Up.ABSENCE, absence.to_json()) + _said(Up.ABSENCE, absence.to_json().replace(b"017", b"\\u0000")),
+        _said(Up.CASE, late.to_json()),
     ]
 
 

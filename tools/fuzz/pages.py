@@ -33,7 +33,7 @@ def pages() -> Check:
         told = f"{method} {path!r} → {status} {answer[:200]!r}"
         must(status < 500, told)
         must(headers.get(b"x-content-type-options") == b"nosniff" and b"content-security-policy" in headers, told)
-        if path.startswith("/api/") and method == "GET" and status != 403:
+        if path.startswith("/api/") and not path.endswith(".csv") and method == "GET" and status != 403:
             must(headers[b"content-type"].startswith(b"application/json"), told)
             content = json.loads(answer)
             if path in ("/api/v1/ratings", "/api/v1/evidence") and status == 200:
@@ -48,6 +48,8 @@ def _page_seeds() -> list[bytes]:
     paths = [
         "/", "/?embed=1", "/static/live.js", "/static/../app.py", "/api/v1/summary", "/api/v1/ratings?after=1&limit=2",
         "/api/v1/gaps", "/api/v1/evidence?after=0&limit=1000", "/api/v1/openapi.json", "/nothing",
+        "/absences?from=2026-05-28&to=2026-05-29&opens=09:00&closes=17:00&place=533103", "/api/v1/absences?from=2026-05-28",
+        "/api/v1/absences.csv",
     ]  # fmt: skip
     return [f"GET {path}".encode() for path in paths] + [
         b"GET /events\nlast-event-id: 3.1",

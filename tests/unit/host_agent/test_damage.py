@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 
 from host_agent.agent import LOOK_AT_FILE_EVERY_S, Agent
+from host_agent.attendance import Attendance
 from host_agent.config import load
 from host_agent.desk import Desk
 from host_agent.errors import DamagedError, StoreError
 from host_agent.evaluations import Evaluation
 from host_agent.store import damage, database
+from host_agent.store.absences import AbsenceStore
 from host_agent.store.damage import FAILURES, is_damage
 from host_agent.store.database import FILE_NAME, INSTALLATION_FILE, Writer
 from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.late_cases import LateCaseStore
 from host_agent.store.outbox import Outbox
+from host_agent.surroundings import Surroundings
 from host_agent.uplink.mqtt import Broker
 from host_agent.uplink.publisher import Publisher
 from protocol.messages import Receipt
@@ -48,6 +51,12 @@ def fill(folder: Path) -> tuple[PaperDevice, Receipt]:
     receipt = sign_receipt(device.key, DEVICE, 11, written[9].mac, 1)
     outbox.mark_sent(range(1, 15), 1)
     assert outbox.receipt(DEVICE, receipt)
+    attendance = Attendance(AbsenceStore(writer), Surroundings(asleep_s=lambda: 0.0), lambda: "017")
+    for number in range(20):  # all are over but the last
+        attendance.met(DEVICE, at(20.0 * number))
+        attendance.step(at(20.0 * number + 11))
+        attendance.lost("silent", at(20.0 * number + 12))
+        attendance.step(at(20.0 * number + 12))
     writer.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     writer.close()
     return device, sign_receipt(device.key, DEVICE, 16, written[14].mac, 1)
@@ -61,6 +70,11 @@ def work(folder: Path, receipt: Receipt) -> None:
         outbox.meet(hello_answer(next_seq=30), 2)
         outbox.last_receipt(DEVICE)
         late = LateCaseStore(writer)
+        absences = AbsenceStore(writer)
+        attendance = Attendance(absences, Surroundings(asleep_s=lambda: 0.0), lambda: "017")
+        attendance.step(at(0))
+        attendance.lost("unplugged", at(1))
+        attendance.step(at(1))
         Desk(None, store, late, random.randbytes)  # type: ignore[arg-type]  # nobody asks it for anything
         store.get(EVALUATION_ID)
         store.by_key("k")
@@ -70,6 +84,7 @@ def work(folder: Path, receipt: Receipt) -> None:
             WINDOW,
             outbox,
             late,
+            absences,
             lambda what: what(at(1)),
             lambda *_: None,
             PaperLink,

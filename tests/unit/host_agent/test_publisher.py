@@ -13,6 +13,7 @@ import pytest
 
 from host_agent.evaluations import Evaluation
 from host_agent.instant import Instant
+from host_agent.store.absences import AbsenceStore
 from host_agent.store.database import Writer
 from host_agent.store.evaluations import EvaluationStore
 from host_agent.store.late_cases import LateCaseStore
@@ -79,6 +80,7 @@ class Stage:
             WINDOW,
             self.outbox,
             self.late_cases,
+            AbsenceStore(self.writer),
             self.post,
             lambda device, receipt, _now: self.receipts.append((device, receipt)),
             PaperLink,

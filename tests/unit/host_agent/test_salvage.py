@@ -14,10 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from host_agent import cli
+from host_agent.absences import Change, Kept, Sign
 from host_agent.doctor.finding import Grade
 from host_agent.errors import AgentError, StoreError
 from host_agent.evaluations import Evaluation
 from host_agent.store import damage, pages, soundness
+from host_agent.store.absences import AbsenceStore
 from host_agent.store.damage import REPAIRED, set_aside, set_aside_files
 from host_agent.store.database import FILE_NAME, Writer
 from host_agent.store.evaluations import EvaluationStore
@@ -25,7 +27,7 @@ from host_agent.store.late_cases import KEPT, WAITING, FreeRating, LateCaseStore
 from host_agent.store.outbox import Outbox
 from host_agent.store.salvage import repair
 from host_agent.store.schema import RECEIPTED
-from protocol.payloads import Case
+from protocol.payloads import Absence, Case
 from protocol.record import Kind, Record, RecordFlag
 from protocol.signing import sign_receipt
 from tests.agent_bench import DEVICE, hello_answer
@@ -127,7 +129,7 @@ def test_a_good_database_is_good_also_beside_a_running_agent(tmp_path: Path) -> 
     fill(tmp_path)
     writer = Writer(tmp_path)
     found = list(soundness.check(tmp_path / FILE_NAME, EPOCH_MS, is_running=True))
-    assert [one.grade for one in found] == [Grade.OK] * 7
+    assert [one.grade for one in found] == [Grade.OK] * 8
     words = " ".join(one.text for one in found)
     assert "to send 40" in words
     assert "receipted 20" in words
@@ -508,5 +510,25 @@ def test_a_damaged_late_case_is_found(tmp_path: Path) -> None:
     writer = Writer(tmp_path)
     LateCaseStore(writer).name(FreeRating(DEVICE, 1, bytes(16), None, None, None), CASE, None, 1)
     writer.connection.execute("UPDATE late_cases SET case_json = '{'")
+    writer.close()
+    assert any("已损坏" in text for text in fails(tmp_path))
+
+
+def test_absences_that_are_over_are_rescued_and_damaged_ones_found(tmp_path: Path) -> None:
+    """The collection may have them or not: they are sent again, and it stores each once."""
+    fill(tmp_path)
+    writer = Writer(tmp_path)
+    store = AbsenceStore(writer)
+    said = Absence(id="ab" * 16, what="device", reason="silent", begin_ms=1, end_ms=9, lasted_ms=8, measured=True, times=1)
+    lasts = said.model_copy(update={"id": "cd" * 16})
+    store.put(Change((Kept(said, is_over=True), Kept(lasts, is_over=False)), Sign(9, False, None, None), True))
+    writer.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    writer.close()
+    assert not fails(tmp_path)
+    spoil(tmp_path, root(tmp_path, "devices"), b"\xff" * 64)
+    repair(tmp_path)
+    writer = Writer(tmp_path)
+    assert [(one.said, one.is_over) for one in AbsenceStore(writer).waiting(0, 9)] == [(said, True)]
+    writer.connection.execute("UPDATE absences SET said_json = '{'")
     writer.close()
     assert any("已损坏" in text for text in fails(tmp_path))

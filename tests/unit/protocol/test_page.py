@@ -11,7 +11,18 @@ from construct import Float32l, Int16ub, Struct  # type: ignore[import-untyped] 
 from protocol.fields import Layout
 from protocol.generate import page, schema
 from protocol.messages import BY_CODE
-from protocol.payloads import Health, LateCase, LateCaseKept, ReceiptPayload, RecordEvent, RemoteAnswer, RemoteRequest, State
+from protocol.payloads import (
+    Absence,
+    AbsenceKept,
+    Health,
+    LateCase,
+    LateCaseKept,
+    ReceiptPayload,
+    RecordEvent,
+    RemoteAnswer,
+    RemoteRequest,
+    State,
+)
 
 TEXT = (Path(__file__).resolve().parents[3] / page.PATH).read_text(encoding="utf-8")
 TEMPLATE = Path(page.__file__).with_name("page_text.md").read_text(encoding="utf-8")
@@ -49,9 +60,10 @@ def test_every_message_field_and_member_is_on_the_page() -> None:
 
 def test_every_json_example_is_a_valid_payload() -> None:
     examples = re.findall(r"### (\w+)\n(?:(?!###).)*?```json\n(.*?)```", TEXT, re.DOTALL)
-    models = {model.__name__: model for model in (
-        RecordEvent, LateCase, State, Health, ReceiptPayload, LateCaseKept, RemoteRequest, RemoteAnswer,
-    )}  # fmt: skip
+    messages = (
+        RecordEvent, LateCase, Absence, State, Health, ReceiptPayload, LateCaseKept, AbsenceKept, RemoteRequest, RemoteAnswer,
+    )  # fmt: skip  # one line for each would be ten
+    models = {model.__name__: model for model in messages}
     assert [name for name, _ in examples] == list(models)
     for name, example in examples:
         assert json.loads(models[name].from_json(example.encode()).to_json()) == json.loads(example)
