@@ -31,6 +31,7 @@ from host_agent.absences import Reason
 from host_agent.attendance import Attendance
 from host_agent.config import Config
 from host_agent.desk import Desk
+from host_agent.device_health import health_of
 from host_agent.errors import DamagedError, RequestError
 from host_agent.instant import Instant
 from host_agent.link.attachment import Attachment
@@ -54,7 +55,7 @@ from host_agent.surroundings import Surroundings
 from host_agent.uplink.mqtt import Broker
 from host_agent.uplink.publisher import Publisher
 from protocol.messages import Capability, ErrorCode, HelloAnswer, Receipt, Status, StatusRequest
-from protocol.payloads import DeviceState
+from protocol.payloads import DeviceHealth, DeviceState
 from protocol.record import Record
 from protocol.remote import Refusal
 from protocol.topics import Window
@@ -142,6 +143,9 @@ class Agent:
         self._unmet: HelloAnswer | None = None
         """A device that has said who it is, and has to be looked up in the database when that is possible."""
         self._status: Status | None = None
+        self._health: DeviceHealth | None = None
+        self._heard_s = 0.0
+        """When the last status came, by monotonic time."""
         self._handover = Handover()
         self._device_clock = DeviceClock()
         self._hello_times = (0.0, 0.0)
@@ -374,7 +378,9 @@ class Agent:
             case Reported(status, asked_s):
                 if asked_s is not None:
                     self._device_clock.heard(status.uptime_ms, asked_s, now.mono_s)
-                self._reported(status, now)
+                self._health = health_of(status, asked_s, now, self._device_clock.ppm())
+                self._heard_s = now.mono_s
+                self._reported(status, self._health, now)
             case Answered():
                 self._answered(event, now)
             case Alarmed(error):
@@ -437,7 +443,7 @@ class Agent:
         next_seq, went_back = self._outbox.meet(answer, now.utc_ms)
         self._unmet = None
         self._device = answer
-        self._status = None
+        self._status = self._health = None
         if went_back:
             log.error("评价器 %s 的编号倒退，全部重新读取 its numbers went back; everything is read again", answer.device)
             self._counters["numbers_went_back"] += 1
@@ -459,12 +465,12 @@ class Agent:
             now,
         )
 
-    def _reported(self, status: Status, now: Instant) -> None:
+    def _reported(self, status: Status, health: DeviceHealth, now: Instant) -> None:
         if self._status is not None and status.conditions != self._status.conditions:
-            log.warning("评价器状态 device conditions: %s", _words(status) or "正常 none")
+            log.warning("评价器状态 device conditions: %s", health.conditions or "正常 none")
         self._status = status
         self._offer_receipt(status.receipt_seq, status.next_seq, now)
-        self._publisher.journal_changed(max(0, status.next_seq - self._next_seq), status.free)
+        self._publisher.device_said(max(0, status.next_seq - self._next_seq), status.free, health)
         if not self._batch:
             self._desk.reported(status, self._next_seq, now)
             self._ask_for_hole(status, now)
@@ -533,7 +539,7 @@ class Agent:
         self._attendance.lost(why, now)
         self._handover.lost()
         self._unmet = None
-        self._status = None
+        self._status = self._health = None
         self._desk.disconnected(now)
         self._publisher.device_changed(None, now)
 
@@ -541,7 +547,7 @@ class Agent:
 
     def _report(self, now: Instant) -> StatusReport:
         waiting = self._outbox.waiting()
-        device, status = self._device if self._attachment.is_talking else None, self._status
+        device, status, health = self._device if self._attachment.is_talking else None, self._status, self._health
         counters = dict(self._counters)
         if self._attachment.conversation is not None:
             line = asdict(self._attachment.conversation.counters)
@@ -551,6 +557,7 @@ class Agent:
         counters["receipts_refused_by_device"] = self._handover.refused
         counters["records_disputed"] = self._publisher.disputed
         counters |= self._publisher.remote_counters
+        counters |= {"device_bad_frames": health.bad_frames, "device_resent": health.resent} if health else {}
         counters["clock_outliers"] = self._device_clock.outliers
         return StatusReport(
             agent=AGENT_VERSION,
@@ -566,7 +573,11 @@ class Agent:
             staff=self._desk.staff,
             paused=self._desk.paused is not None,
             evaluation=asked.id if (asked := self._desk.open_evaluation()) is not None else None,
-            conditions=_words(status) if status else [],
+            conditions=health.conditions if health else [],
+            device_heard_ms=round((now.mono_s - self._heard_s) * 1000) if health else None,
+            device_uptime_ms=health.uptime_ms if health else None,
+            clock_ahead_ms=health.clock_ahead_ms if health else None,
+            clock_ppm=health.clock_ppm if health else None,
             journal_waiting=max(0, status.next_seq - status.receipt_seq) if status else None,
             journal_free=status.free if status else None,
             broker_connected=self._publisher.is_connected,
@@ -580,7 +591,3 @@ class Agent:
             oldest_waiting_ms=waiting.oldest_for_ms(now.utc_ms),
             counters={name: count for name, count in sorted(counters.items()) if count},
         )
-
-
-def _words(status: Status) -> list[str]:
-    return [condition.name.lower() for condition in status.conditions if condition.name]

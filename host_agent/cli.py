@@ -293,6 +293,8 @@ def _table(report: dict[str, Any]) -> Table:
         ("评价器 device", f"{report['device'] or '—'} {report['firmware'] or ''} {release}".strip()),
         *([("评价器不符 another device", report["device_trouble"])] if report["device_trouble"] else []),
         ("连接 link", _link(report)),
+        ("心跳 heartbeat", _heartbeat(report)),
+        ("评价器时钟 its clock", _clock(report)),
         ("工作人员 staff", f"{report['staff'] or '—'}{' 暂停服务 paused' if report['paused'] else ''}"),
         ("正在评价 being asked", report["evaluation"] or "—"),
         ("异常 conditions", ", ".join(report["conditions"]) or "无 none"),
@@ -314,6 +316,18 @@ def _link(report: dict[str, Any]) -> str:
     port, trouble = report["port"] or "", report["link_trouble"] or ""
     words = LINK_WORDS.get(report["link"], "")
     return " ".join(part for part in (words, report["link"], "" if port in trouble else port, trouble) if part)
+
+
+def _heartbeat(report: dict[str, Any]) -> str:
+    if report["device_heard_ms"] is None:
+        return "—"
+    return f"{report['device_heard_ms'] / 1000:.1f} s，开机 up for {_duration(report['device_uptime_ms'])}"
+
+
+def _clock(report: dict[str, Any]) -> str:
+    ahead_ms, ppm = report["clock_ahead_ms"], report["clock_ppm"]
+    ahead = "未校时 not set" if ahead_ms is None else f"与本机相差 against this PC {ahead_ms:+,} ms"
+    return "—" if report["device_heard_ms"] is None else ahead + ("" if ppm is None else f"，快慢 rate {ppm:+} ppm")
 
 
 def _duration(waited_ms: int | None) -> str:

@@ -25,6 +25,13 @@ class StatusReport:
     evaluation: str | None
     """Id of the evaluation that the citizen is being asked to rate."""
     conditions: list[str]
+    device_heard_ms: int | None
+    """How long ago the device's last status came, its heartbeat."""
+    device_uptime_ms: int | None
+    clock_ahead_ms: int | None
+    """The device's clock against the PC's, negative when it is behind."""
+    clock_ppm: int | None
+    """How much faster it runs, parts per million; None until it has been watched for a while."""
     journal_waiting: int | None
     """Records in the device without a receipt."""
     journal_free: int | None

@@ -214,7 +214,7 @@ def _status(report: dict[str, Any] | None) -> dict[str, Any]:
 _TOLD: Final = frozenset(
     (
         "agent", "window", "link", "port", "link_trouble", "device", "device_trouble", "firmware", "boot", "release_on_ack",
-        "paused", "conditions",
+        "paused", "conditions", "device_heard_ms", "device_uptime_ms", "clock_ahead_ms", "clock_ppm",
         "journal_waiting", "journal_free", "broker_connected", "broker_trouble", "store_trouble", "databases_set_aside",
         "database_bytes", "database_most_bytes", "outbox_to_send", "outbox_sent", "oldest_waiting_ms", "counters",
     )

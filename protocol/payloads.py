@@ -237,8 +237,25 @@ class State(Payload):
     """The device, absent while none answers."""
 
 
+class DeviceHealth(Payload):
+    """How the device at a window is, by its last status. Which key is stuck is not told: it would be a level."""
+
+    uptime_ms: Millis
+    """Since its start."""
+    conditions: Annotated[list[Annotated[str, Field(pattern=r"^[a-z_]{1,24}$")]], Field(max_length=16)]
+    """What is not as usual: names of Condition in lower case."""
+    clock_ahead_ms: Annotated[int, Field(ge=-MOST_MILLIS, le=MOST_MILLIS)] | None = None
+    """Its clock against the PC's, negative when it is behind; absent while it has none."""
+    clock_ppm: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | None = None
+    """How much faster its clock runs than the PC's, parts per million; absent until it has been watched for a while."""
+    bad_frames: Seq
+    """Damaged frames that it has dropped since its start."""
+    resent: Seq
+    """Records that it has sent more than once since then."""
+
+
 class Health(Payload):
-    """What waits where at a window; counts of records."""
+    """What waits where at a window, counts of records; and how its device is."""
 
     session: Hex16
     """As in the state."""
@@ -254,6 +271,8 @@ class Health(Payload):
     """Published and waiting for a receipt."""
     oldest_waiting_ms: Millis | None = None
     """How long the oldest record without a receipt has waited."""
+    device: DeviceHealth | None = None
+    """The device, absent while none answers and from an agent that does not tell."""
 
 
 class LateCase(Payload):

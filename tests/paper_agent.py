@@ -44,7 +44,8 @@ ORIGIN = "http://hall.example"
 REPORT = StatusReport(
     agent="0.1.0", window="533103/dating/07", link="talking", port="COM7", link_trouble=None, device="PJ-0001",
     device_trouble=None, firmware="1.0",
-    boot=1, release_on_ack=False, staff="017", paused=False, evaluation=None, conditions=[], journal_waiting=0, journal_free=9,
+    boot=1, release_on_ack=False, staff="017", paused=False, evaluation=None, conditions=[], device_heard_ms=400,
+    device_uptime_ms=60_000, clock_ahead_ms=-3, clock_ppm=12, journal_waiting=0, journal_free=9,
     broker_connected=True, broker_trouble=None, store_trouble=None, databases_set_aside=[], database_bytes=49152,
     database_most_bytes=256_000_000, outbox_to_send=0, outbox_sent=0,
     oldest_waiting_ms=None, counters={"records": 3},

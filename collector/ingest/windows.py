@@ -58,6 +58,7 @@ def take_health(connection: sa.Connection, place: Window, health: Health, now_ms
         "outbox_to_send": health.outbox_to_send,
         "outbox_sent": health.outbox_sent,
         "oldest_waiting_ms": health.oldest_waiting_ms,
+        "device_health": health.device.to_json().decode() if health.device else None,
     }
     standing.save_window(connection, place, values, new=False)
     return True

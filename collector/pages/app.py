@@ -1,4 +1,4 @@
-"""The application: the live page, the page of absences, their files, the read-only API and the event stream.
+"""The application: the live page, those of windows and absences, their files, the read-only API and the event stream.
 
 Everything is GET and answers from the reading side of the store. Made by service; tests make it over a store of their own.
 """
@@ -21,6 +21,7 @@ from collector.pages import events
 from collector.pages.absences import add_absences
 from collector.pages.guard import Guard
 from collector.pages.live import Cursor, Live
+from collector.pages.windows import add_windows
 from collector.store import ratings
 from collector.store.trouble import sentence
 from protocol.levels import Level
@@ -102,6 +103,7 @@ def make_app(live: Live, http: HttpConfig) -> ASGIApp:
         return StreamingResponse(events.stream(live, Cursor.parse(last_event_id)), media_type="text/event-stream")
 
     add_absences(app, live, environment)
+    add_windows(app, live, environment)
     return Guard(app, http)
 
 

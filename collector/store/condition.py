@@ -6,6 +6,7 @@ receipt. All queries take a reading connection. Called by pages.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +24,8 @@ def windows_now(connection: sa.Connection) -> list[dict[str, Any]]:
         item = dict(row)
         for hidden in ("previous_session", "session"):
             item.pop(hidden)
+        told = item.pop("device_health")
+        item["health"] = json.loads(told) if told else None
         at_agent = [item["outbox_to_send"], item["outbox_sent"]]
         item["place"] = f"{item.pop('area')}/{item.pop('hall')}/{item['window']}"
         item["waiting_device"] = item["journal_waiting"]

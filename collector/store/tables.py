@@ -167,5 +167,6 @@ windows: Final = sa.Table(
     sa.Column("outbox_to_send", sa.BigInteger),
     sa.Column("outbox_sent", sa.BigInteger),
     sa.Column("oldest_waiting_ms", sa.BigInteger),
+    sa.Column("device_health", sa.Text),
 )
 """What each window's agent last said about itself. Unsigned, for people to look at; nothing is decided by it."""

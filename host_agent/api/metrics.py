@@ -112,6 +112,10 @@ def _of_agent(report: StatusReport) -> Iterator[Metric]:
     )
     named = tuple((condition.name or "").lower() for condition in Condition)
     yield _gauge("device_condition", "1 for what the device reports.", *_each_of(named, report.conditions))
+    yield _gauge("device_heard_seconds", "How long ago the device's last status came.", *_seconds(report.device_heard_ms))
+    yield _gauge("device_uptime_seconds", "Since the device's start.", *_seconds(report.device_uptime_ms))
+    yield _gauge("device_clock_ahead_seconds", "The device's clock against this PC's.", *_seconds(report.clock_ahead_ms))
+    yield _gauge("device_clock_drift_ppm", "How much faster it runs, parts per million.", *_known(report.clock_ppm))
     yield _gauge("paused", "1 while the window has stopped serving.", ({}, report.paused))
     yield _gauge("broker_connected", "1 while there is a connection to the MQTT broker.", ({}, report.broker_connected))
     yield _gauge("database_writable", "0 while the database cannot be written.", ({}, report.store_trouble is None))
@@ -153,6 +157,10 @@ def _gauge(name: str, told: str, *samples: tuple[Mapping[str, str], float]) -> M
 
 def _plain(value: float) -> float:
     return int(value) if isinstance(value, bool) else value
+
+
+def _seconds(millis: int | None) -> list[tuple[Mapping[str, str], float]]:
+    return [] if millis is None else [({}, millis / 1000)]
 
 
 def _known(value: int | None) -> list[tuple[Mapping[str, str], float]]:

@@ -9,6 +9,9 @@ from host_agent.doctor.finding import Finding, Grade
 
 RECEIPT_WITHIN_MS = 600_000
 FEW_FREE = 100
+MOST_AHEAD_MS = 5000
+MOST_PPM = 150
+"""Crystals of boards are sold as good to 30 or 50; a PC's is no better."""
 
 
 def agent(report: dict[str, Any] | None, *, is_running: bool) -> Finding:
@@ -38,6 +41,20 @@ def device(report: dict[str, Any]) -> Iterator[Finding]:
     if report["conditions"]:
         yield Finding(
             what, Grade.WARN, f"评价器报告异常，请联系运维 it reports: {', '.join(report['conditions'])}; call the technician"
+        )
+    ahead_ms, ppm = report["clock_ahead_ms"], report["clock_ppm"]
+    if ahead_ms is not None and abs(ahead_ms) > MOST_AHEAD_MS:
+        yield Finding(
+            what,
+            Grade.WARN,
+            f"时钟与本机相差 its clock is {ahead_ms / 1000:+.1f} s from this PC's: 应自动校准，请重新插拔 it is set again and again; "
+            "if this stays, unplug it and plug it in again",
+        )
+    if ppm is not None and abs(ppm) > MOST_PPM:
+        yield Finding(
+            what,
+            Grade.WARN,
+            f"晶振偏差 {ppm:+} ppm 过大，请联系运维 its crystal is off by more than {MOST_PPM}: call the technician",
         )
     if report["journal_free"] is not None and report["journal_free"] < FEW_FREE:
         yield Finding(

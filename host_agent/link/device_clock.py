@@ -97,16 +97,23 @@ class DeviceClock:
         line_ms = median(one.middle_ms + (record.uptime_ms - one.uptime_ms) * rate for one in self._samples)
         at_ms = min(max(line_ms, low_ms), high_ms)
         utc_ms = now.utc_ms - (now.mono_s * 1000 - at_ms)
-        span_ms = self._samples[-1].uptime_ms - self._samples[0].uptime_ms
-        is_fitted = len(self._samples) >= FITTED_SAMPLES and span_ms >= FITTED_SPAN_MS
         return Reckoned(
             at_ms=min(max(0, round(utc_ms)), MOST_MILLIS),
             uncertainty_ms=min(int(max(high_ms - at_ms, at_ms - low_ms)) + 2, _MOST_UNCERTAINTY_MS),  # 2: both are rounded
-            quality="fitted" if is_fitted else "estimated",
+            quality="fitted" if self._is_fitted() else "estimated",
             clock_jumped=at_ms < self._jumped_ms,
         )
 
+    def ppm(self) -> int | None:
+        """Return how much faster the device's clock runs than ours, parts per million; None before that is known well."""
+        return round((1 / self._rates()[2] - 1) * 1e6) if self._is_fitted() else None
+
     # --- inside ----------------------------------------------------------------------------------------------
+
+    def _is_fitted(self) -> bool:
+        """Tell whether the device's rate is known well."""
+        samples = self._samples
+        return len(samples) >= FITTED_SAMPLES and samples[-1].uptime_ms - samples[0].uptime_ms >= FITTED_SPAN_MS
 
     def _fits(self, sample: _Sample) -> bool:
         if not self._samples:

@@ -28,7 +28,7 @@ from host_agent.uplink.mqtt import TAKEN_OVER, Broker, Connect, Connection, List
 from host_agent.uplink.takeover import STANDING_S
 from protocol.errors import PayloadError, ProtocolError
 from protocol.messages import Receipt
-from protocol.payloads import Case, DeviceState, Health, ReceiptPayload, Reckoned, RecordEvent, State
+from protocol.payloads import Case, DeviceHealth, DeviceState, Health, ReceiptPayload, Reckoned, RecordEvent, State
 from protocol.quick_event import write_event
 from protocol.quick_record import quick_parse
 from protocol.record import Record
@@ -96,7 +96,7 @@ class Publisher:
         self._mark_s = 0.0
         self._health_s = self._state_s = 0.0
         self._device: DeviceState | None = None
-        self._journal: tuple[int, int] | None = None
+        self._journal: tuple[int, int, DeviceHealth] | None = None
         self._told: set[str] = set()
         self.is_connected = False
         self.trouble: str | None = None
@@ -197,11 +197,12 @@ class Publisher:
             self._journal = None
             self._publish_state(now)
 
-    def journal_changed(self, waiting: int, free: int) -> None:
-        """Take the device's word on its journal, for the next health message."""
-        if self._journal is None or self._journal[0] != waiting:
+    def device_said(self, waiting: int, free: int, health: DeviceHealth) -> None:
+        """Take the device's word on its journal and itself, for the next health message."""
+        before = self._journal
+        if before is None or before[0] != waiting or before[2].conditions != health.conditions:
             self._health_s = 0.0
-        self._journal = (waiting, free)
+        self._journal = (waiting, free, health)
 
     def look_again(self) -> None:
         """Send also what was put back to *to send*."""
@@ -412,5 +413,6 @@ class Publisher:
             outbox_to_send=waiting.to_send,
             outbox_sent=waiting.sent,
             oldest_waiting_ms=waiting.oldest_for_ms(now.utc_ms),
+            device=self._journal[2] if self._journal else None,
         )
         self._link.publish(self._place.up(Up.HEALTH), health.to_json(), qos=0)

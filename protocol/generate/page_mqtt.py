@@ -22,6 +22,7 @@ from protocol.payloads import (
     AbsenceKept,
     Case,
     Decoded,
+    DeviceHealth,
     DeviceState,
     Health,
     LateCase,
@@ -55,8 +56,8 @@ TOPICS: dict[Up | Down, type[Payload]] = {
     Down.REQUEST: RemoteRequest,
 }
 _PARTS: list[type[Payload]] = [
-    RecordEvent, RecordData, Reckoned, Case, Decoded, LateCase, Absence, State, DeviceState, Health, ReceiptPayload, LateCaseKept,
-    AbsenceKept, RemoteRequest, RemoteAnswer,
+    RecordEvent, RecordData, Reckoned, Case, Decoded, LateCase, Absence, State, DeviceState, Health, DeviceHealth,
+    ReceiptPayload, LateCaseKept, AbsenceKept, RemoteRequest, RemoteAnswer,
 ]  # fmt: skip
 
 
@@ -130,6 +131,9 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
         return " or ".join(_type(part, metadata) for part in get_args(annotation) if part is not type(None))
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in get_args(annotation))
+    if origin is list:
+        most = next(item.max_length for item in metadata if getattr(item, "max_length", None) is not None)
+        return f"list of at most {most}: {_type(get_args(annotation)[0], [])}"
     if isinstance(annotation, type) and issubclass(annotation, Payload):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
     name = {str: "string", int: "integer", bool: "true or false"}[annotation]
@@ -196,6 +200,9 @@ def examples() -> dict[type[Payload], Payload]:
             outbox_to_send=0,
             outbox_sent=1,
             oldest_waiting_ms=350,
+            device=DeviceHealth(
+                uptime_ms=86_400_000, conditions=["key_stuck"], clock_ahead_ms=-3, clock_ppm=12, bad_frames=0, resent=1
+            ),
         ),
         ReceiptPayload: ReceiptPayload(
             device=signed_vectors.DEVICE,

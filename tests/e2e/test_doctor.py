@@ -345,6 +345,8 @@ REPORT: dict[str, Any] = {
     "device": "PJ-0001",
     "firmware": "1",
     "conditions": [],
+    "clock_ahead_ms": -40,
+    "clock_ppm": 30,
     "journal_free": 1000,
     "database_bytes": 49152,
     "database_most_bytes": 256_000_000,
@@ -361,6 +363,8 @@ REPORT: dict[str, Any] = {
     ("said", "grade", "words"),
     [
         ({"conditions": ["key_stuck"]}, Grade.WARN, "key_stuck; call the technician"),
+        ({"clock_ahead_ms": -9000}, Grade.WARN, "its clock is -9.0 s from this PC's"),
+        ({"clock_ppm": 151}, Grade.WARN, "call the technician"),
         ({"journal_free": 3}, Grade.WARN, "room for few records"),
         ({"database_bytes": 300_000_000, "outbox_to_send": 1}, Grade.WARN, "is more than max_database_mb = 256"),
         ({"outbox_sent": 4, "oldest_waiting_ms": running.RECEIPT_WITHIN_MS + 1}, Grade.FAIL, "does the collector run"),

@@ -33,7 +33,8 @@ _TOKEN = "t" * 32
 _REPORT = StatusReport(
     agent="0", window="533103/bench/07", link="talking", port=None, link_trouble=None, device=None,
     device_trouble=None, firmware=None, boot=None,
-    release_on_ack=False, staff=None, paused=False, evaluation=None, conditions=[], journal_waiting=None, journal_free=None,
+    release_on_ack=False, staff=None, paused=False, evaluation=None, conditions=[], device_heard_ms=None,
+    device_uptime_ms=None, clock_ahead_ms=None, clock_ppm=None, journal_waiting=None, journal_free=None,
     broker_connected=False, broker_trouble=None, store_trouble=None, databases_set_aside=[], database_bytes=49152,
     database_most_bytes=256_000_000, outbox_to_send=0, outbox_sent=0,
     oldest_waiting_ms=None, counters={},

@@ -67,6 +67,10 @@ def test_prometheus_reads_back_what_the_agent_reports(agent: PaperAgent) -> None
         ("link_state", (("state", "searching"),)): 0,
         ("device_info", (("device", "PJ-0001"), ("firmware", "1.0"))): 1,
         ("device_condition", (("condition", "journal_full"),)): 0,
+        ("device_heard_seconds", ()): 0.4,
+        ("device_uptime_seconds", ()): 60,
+        ("device_clock_ahead_seconds", ()): -0.003,
+        ("device_clock_drift_ppm", ()): 12,
         ("broker_connected", ()): 1,
         ("database_writable", ()): 1,
         ("database_used_bytes", ()): 49152,
@@ -97,14 +101,25 @@ def test_each_name_has_help_and_type_and_the_usual_form(agent: PaperAgent) -> No
 
 def test_what_is_not_known_has_no_sample_and_trouble_is_a_number() -> None:
     report = replace(
-        REPORT, device=None, firmware=None, journal_waiting=None, journal_free=None, link="searching", broker_connected=False,
+        REPORT, device=None, device_heard_ms=None, clock_ahead_ms=None, clock_ppm=None,
+        firmware=None, journal_waiting=None, journal_free=None, link="searching", broker_connected=False,
         store_trouble="disk full", conditions=["key_stuck"], oldest_waiting_ms=90_500,
     )  # fmt: skip
     found = {
         name.removeprefix("haochaping_agent_"): value
         for (name, _), value in samples(exposition([*of_windows([report])])).items()
     }
-    assert not {"device_info", "journal_waiting_records", "journal_free_records"} & found.keys()
+    assert (
+        not {
+            "device_info",
+            "device_heard_seconds",
+            "device_clock_ahead_seconds",
+            "device_clock_drift_ppm",
+            "journal_waiting_records",
+            "journal_free_records",
+        }
+        & found.keys()
+    )
     assert (found["broker_connected"], found["database_writable"], found["oldest_waiting_seconds"]) == (0, 0, 90.5)
     conditions = {
         dict(labels).get("condition"): value

@@ -24,7 +24,7 @@ from host_agent.uplink.mqtt import TAKEN_OVER, Broker, Listener
 from host_agent.uplink.publisher import MARK_WITHIN_S, Publisher
 from host_agent.uplink.takeover import STANDING_S
 from protocol.messages import Receipt
-from protocol.payloads import DeviceState, Health, LateCase, LateCaseKept, ReceiptPayload, RecordEvent, State
+from protocol.payloads import DeviceHealth, DeviceState, Health, LateCase, LateCaseKept, ReceiptPayload, RecordEvent, State
 from protocol.record import Record, RecordFlag
 from protocol.signing import sign_receipt
 from protocol.topics import Down, Up
@@ -32,6 +32,7 @@ from tests.agent_bench import DEVICE, at, delete_delivered, hello_answer
 from tests.chains import CASE, EVALUATION, WINDOW, PaperDevice
 
 DAY_MS = 86_400_000
+HEALTHY = DeviceHealth(uptime_ms=60_000, conditions=[], clock_ahead_ms=-3, clock_ppm=12, bad_frames=0, resent=1)
 
 
 class PaperLink:
@@ -338,14 +339,28 @@ def test_health_counts_and_its_oldest_is_a_duration(stage: Stage) -> None:
     stage.step()
     assert "oldest_waiting_ms" not in stage.of(Up.HEALTH)[-1]
     stage.write(2)
-    stage.publisher.journal_changed(7, 80)
+    stage.publisher.device_said(7, 80, HEALTHY)
     stage.step(3)
     health = Health.model_validate(stage.of(Up.HEALTH)[-1])
     assert (health.outbox_to_send, health.oldest_waiting_ms) == (2, 3000)
     assert (health.journal_waiting, health.journal_free) == (7, 80)
-    stage.publisher.journal_changed(7, 79)
+    assert health.device == HEALTHY
+    stage.publisher.device_said(7, 79, HEALTHY)
     stage.step(5, -DAY_MS)
     assert stage.of(Up.HEALTH)[-1]["oldest_waiting_ms"] == 0
+
+
+def test_what_is_wrong_with_the_device_is_told_of_at_once(stage: Stage) -> None:
+    stage.connect()
+    stage.publisher.device_said(0, 80, HEALTHY)
+    stage.step()
+    before = len(stage.of(Up.HEALTH))
+    stage.publisher.device_said(0, 80, HEALTHY.model_copy(update={"clock_ppm": 13}))
+    stage.step(0.1)
+    assert len(stage.of(Up.HEALTH)) == before, "that can wait"
+    stage.publisher.device_said(0, 80, HEALTHY.model_copy(update={"conditions": ["key_stuck"]}))
+    stage.step(0.1)
+    assert [one["device"]["conditions"] for one in stage.of(Up.HEALTH)[before:]] == [["key_stuck"]]
 
 
 def test_a_receipt_that_is_none_or_fits_nothing_is_counted(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
