@@ -55,7 +55,7 @@ def add_windows(app: FastAPI, live: Live, environment: Environment) -> None:
 def line_of(window: dict[str, Any], now: int) -> dict[str, Any]:
     """Return a window with what is wrong there, as pairs of Chinese and English."""
     is_heard = bool(window["online"]) and now - window["heard_ms"] <= SILENT_MS
-    health = window["health"] or {}
+    health = (window["health"] if window["device"] is not None else None) or {}
     troubles = []
     if not window["online"]:
         troubles.append(("代理未运行", "its agent does not run"))
@@ -73,9 +73,9 @@ def line_of(window: dict[str, Any], now: int) -> dict[str, Any]:
     return {name: window[name] for name in shown} | {
         "is_heard": is_heard,
         "heard_ago_ms": max(0, now - window["heard_ms"]),
-        "journal_free": window["journal_free"],
+        "journal_free": window["journal_free"] if health else None,
         "paused": "paused" in health.get("conditions", []),
-        "health": window["health"],
+        "health": health or None,
         "troubles": [{"chinese": chinese, "english": english} for chinese, english in troubles],
     }
 

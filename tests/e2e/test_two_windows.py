@@ -71,6 +71,11 @@ class TwoWindows:
         trouble = str(self.ask(window, "GET", "/v1/status")["link_trouble"])
         return trouble if device in trouble else ""
 
+    def health(self, window: str) -> Any:
+        """What the collection knows of a window, once it knows how its device is."""
+        known = httpx.get(f"{self.hall.collector.url}/api/v1/windows", trust_env=False).json()["items"]
+        return next((one for one in known if one["window"] == window and one["health"]), None)
+
     def open(self, window: str, case_no: str) -> None:
         self.ask(window, "POST", "/v1/evaluations", json={"case": {"case_no": case_no}})
 
@@ -108,6 +113,11 @@ def test_each_device_finds_its_window_on_whatever_port_it_is(place: TwoWindows) 
     two.press(4)
     wanted = [(WINDOW.window, "PJ-0001", "C-7"), (SECOND, "PJ-0002", "C-8")]
     assert place.collected(2) == wanted
+    for window, device in (("07", "PJ-0001"), ("08", "PJ-0002")):
+        known = eventually("its health is told", lambda window=window: place.health(window))  # type: ignore[misc]  # bound on purpose
+        assert (known["device"], known["troubles"], known["health"]["conditions"]) == (device, [], [])
+        assert abs(known["health"]["clock_ahead_ms"]) < 1000
+        assert known["health"]["uptime_ms"] > 0
     said = place.command("status").stdout
     assert [f"window 533103/dating/{number}" in said for number in ("07", "08")] == [True, True]
     assert "several windows" in place.command("export").stderr

@@ -67,6 +67,7 @@ def test_what_needs_somebody_comes_first(bureau: Bureau) -> None:
     second, first, third = bureau.items()
     assert (first["waiting_device"], first["waiting_agent"], first["journal_free"]) == (2, 4, 500)
     assert first["health"] == GOOD
+    assert (second["health"], second["journal_free"]) == (None, None), "of the device that is gone nothing is said any more"
     assert (first["paused"], third["paused"], second["device"]) == (False, True, None)
     text = bureau.get("/windows").text
     assert "3 个窗口，1 个需要处理" in text
