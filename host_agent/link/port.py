@@ -280,9 +280,9 @@ def _lines_for(name: str) -> Lines:
     device = os.path.realpath(name) if name.startswith("/") else name
     if not is_usb_serial(device):
         return LISTENING
-    from serial.tools import list_ports  # as above
-
     try:
+        from serial.tools import list_ports  # as above
+
         ids = [(port.vid, port.pid) for port in list_ports.comports() if port.device == device]
     except Exception as error:  # whatever a driver's entries make of it: the port may be good all the same
         log.warning("串口无法列出 the ports cannot be listed: %s", error)
