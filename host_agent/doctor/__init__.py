@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from host_agent.config import Config
-from host_agent.doctor import broker, device, place, remote, running
+from host_agent.doctor import broker, device, place, remote, running, usb
 from host_agent.doctor.finding import Finding, Grade
 
 __all__ = ["Finding", "Grade", "check", "examine"]
@@ -43,6 +43,7 @@ def examine(config: Config, report: dict[str, Any] | None) -> Iterator[Finding]:
         yield from running.device(report)
     elif not is_running:
         yield from device.findings(config)
+    yield from usb.power(config.device.port if report is None else report["port"], report)
     yield from broker.findings(config, is_running=is_running)
     if report is not None:
         yield from running.delivery(report)

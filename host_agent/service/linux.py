@@ -84,9 +84,10 @@ WantedBy=multi-user.target
 
 RULES_TEXT = """\
 # 评价器 Rating devices: ModemManager 和盲文程序不得试探 no modem manager and no braille program may probe them;
-# 固定名称 a name that stays: /dev/haochaping-<serial>
+# 不省电 it is not put to sleep; 固定名称 a name that stays: /dev/haochaping-<serial>
 ACTION=="remove", GOTO="haochaping_end"
 SUBSYSTEM=="usb", ATTR{idVendor}=="2e8a", ENV{ID_MM_DEVICE_IGNORE}="1", ENV{BRLTTY_BRAILLE_DRIVER}=""
+SUBSYSTEM=="usb", ENV{DEVTYPE}=="usb_device", ATTR{idVendor}=="2e8a", TEST=="power/control", ATTR{power/control}="on"
 SUBSYSTEM=="tty", ATTRS{idVendor}=="2e8a", ENV{ID_MM_DEVICE_IGNORE}="1", ENV{ID_MM_PORT_IGNORE}="1", \\
   SYMLINK+="haochaping-$attr{serial}"
 LABEL="haochaping_end"

@@ -114,3 +114,29 @@ print("ended", not thread.is_alive())
 
 def test_a_port_that_comes_is_told_of(windows: Wine, python: Path, tmp_path: Path) -> None:
     assert run(windows, python, tmp_path, ARRIVALS).splitlines() == ["told", "told", "ended True"]
+
+
+POWER = """
+import sys, winreg
+sys.path.insert(0, sys.argv[1])
+from host_agent.doctor import usb
+
+def put(path, name, value, kind):
+    with winreg.CreateKey(winreg.HKEY_LOCAL_MACHINE, path) as key:
+        winreg.SetValueEx(key, name, 0, kind, value)
+
+scheme = "381b4222-f694-41f0-9685-ff5bb260df2e"
+put(usb._SCHEMES, "ActivePowerScheme", scheme, winreg.REG_SZ)
+print([finding.grade.name for finding in usb.power("COM5", None)])
+setting = chr(92).join((usb._SCHEMES, scheme, usb._USB, usb._SELECTIVE_SUSPEND))
+for value in (1, 0):
+    put(setting, "ACSettingIndex", value, winreg.REG_DWORD)
+    print([(finding.grade.name, "powercfg" in finding.text) for finding in usb.power("COM5", None)])
+with winreg.CreateKey(winreg.HKEY_LOCAL_MACHINE, usb._SCHEMES) as key:
+    winreg.DeleteValue(key, "ActivePowerScheme")
+print(list(usb.power("COM5", None)))
+"""
+
+
+def test_the_energy_plan_is_read_as_windows_keeps_it(windows: Wine, python: Path, tmp_path: Path) -> None:
+    assert run(windows, python, tmp_path, POWER).splitlines() == ["['WARN']", "[('WARN', True)]", "[('OK', False)]", "[]"]
