@@ -40,7 +40,11 @@ def power(port: str | None, report: dict[str, Any] | None) -> Iterator[Finding]:
 
 def _sleeps(port: str | None) -> bool | None:
     """Tell whether power is saved there; None when it cannot be known."""
-    return _plan_saves() if sys.platform == "win32" else _device_saves(port)
+    if sys.platform == "win32":
+        saves = _plan_saves()
+    else:
+        saves = _device_saves(port)
+    return saves
 
 
 def _device_saves(port: str | None) -> bool | None:
