@@ -1,4 +1,4 @@
-"""The commands of `agent` about its data: `export`, `support-bundle`, `db check` and `db repair`.
+"""The commands of `agent` about its data: `export`, `support-bundle`, `db check`, `db repair` and `db waiting`.
 
 Each is a few lines over a module of its own; they work beside a running agent and without one. Those modules are imported by the
 command that needs them: an agent that runs for years holds neither a writer of workbooks nor the doctor in its memory.
@@ -26,7 +26,7 @@ from host_agent.config import load
 from host_agent.errors import AgentError
 from host_agent.export import rows
 from host_agent.store.database import FILE_NAME
-from host_agent.store.reader import reading
+from host_agent.store.reader import count_not_collected, reading
 from host_agent.windows import one_of, some_of
 
 db_app = typer.Typer(help="数据库 The database.", no_args_is_help=True)
@@ -173,6 +173,32 @@ def db_repair(
     else:
         typer.echo(f"已修复；原文件保留为 repaired; what it was made from stays as: {', '.join(done.kept_aside)}")
         typer.echo("下一步 next: 启动代理程序 start the agent")
+
+
+@db_app.command("waiting")
+def db_waiting(
+    config: ConfigOption = STANDARD_CONFIG,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--in", help="数据目录，代替配置 a folder with data, in place of what a configuration names"),
+    ] = None,
+) -> None:
+    """删除数据前：有多少条记录尚未归集 Before data is deleted: how many records are not collected yet, of all windows.
+
+    代理程序运行与否都可以 Works beside a running agent. 退出码 exit code: 0 没有 none, 2 有 some, 1 无法读取 cannot be read.
+    """
+    place = load(config).data_dir if folder is None else folder
+    try:
+        count = count_not_collected(place)
+    except (OSError, sqlite3.Error) as error:
+        raise AgentError(f"{place} 无法读取 cannot be read: {error}; 请运行 look at it with: agent db check") from error
+    if count:
+        typer.echo(
+            f"{place} 中有 {count} 条记录尚未归集，请接通网络让代理程序运行至归集完毕 records there are not collected yet:"
+            " let the agent run with its network until they are"
+        )
+        raise typer.Exit(2)
+    typer.echo("全部已归集 everything is collected")
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import http.client
 import json
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from host_agent.api.where import HOST, PORT_FILE, TOKEN_FILE
+from host_agent.asking import open_answer
 from host_agent.errors import AgentError
 
 SILENT_S = 40.0
@@ -24,10 +23,7 @@ SILENT_S = 40.0
 def lines(folder: Path) -> Iterator[str]:
     """Yield a line for each frame and event of the agent on this folder, until it stops; AgentError when it does not run."""
     try:
-        port = (folder / PORT_FILE).read_text(encoding="ascii").strip()
-        token = (folder / TOKEN_FILE).read_text(encoding="ascii").strip()
-        request = urllib.request.Request(f"http://{HOST}:{port}/v1/trace", headers={"Authorization": f"Bearer {token}"})
-        answer = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=SILENT_S)
+        answer = open_answer(folder, "/v1/trace", SILENT_S)
     except PermissionError as error:
         raise AgentError(f"无权读取令牌文件 no right to read {error.filename}; run this as the agent's account") from error
     except urllib.error.HTTPError as error:

@@ -12,7 +12,9 @@ import pytest
 from collector.store.postgresql import PostgresDatabase
 from simulator.postgresql import Cluster, programs, running_cluster
 from tests.databases import Opened, emptied, new_database, open_sqlite
+from tests.order import pytest_collection_modifyitems, pytest_configure
 
+__all__ = ["pytest_collection_modifyitems", "pytest_configure"]  # hooks
 _DRAWN = os.environ.setdefault("WORLD_FRESH_SEEDS", ",".join(str(secrets.randbelow(1 << 31)) for _ in range(3)))
 FRESH_SEEDS = [int(seed) for seed in _DRAWN.split(",")]
 """Worlds that nobody has tried yet; drawn here and kept in the environment, so that all processes of one run draw the same."""

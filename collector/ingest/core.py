@@ -66,7 +66,6 @@ class Ingest:
     def take(self, messages: Sequence[Message], now_ms: int) -> Taken:
         """Verify and store a batch; return once it is durable. Database errors pass through, with nothing stored."""
         batch = _Sorted()
-        publish: list[Message] = []
         for message in messages:
             self._sort(message, batch)
         with self._engine.begin() as connection:
@@ -78,10 +77,7 @@ class Ingest:
                     else take_health(connection, window, said, now_ms)
                 )
                 outcome.counts["state" if known else "stale_state"] += 1
-            for window, late in batch.cases:
-                publish.append(self._late_case(connection, outcome, window, late, now_ms))
-            for window, absence in batch.absences:
-                publish.append(self._absence(connection, outcome, window, absence, now_ms))
+            publish = _told(connection, batch, outcome, now_ms)
         outcome.counts["received"] += len(messages)
         receipts_before = len(publish)
         for due in sorted(set(outcome.due)):
@@ -92,20 +88,6 @@ class Ingest:
         outcome.counts["receipts"] += len(publish) - receipts_before
         return Taken(outcome.counts, outcome.evidence, publish)
 
-    def _late_case(self, connection: sa.Connection, outcome: Outcome, window: Window, said: LateCase, now_ms: int) -> Message:
-        answer, doubt = take_case(connection, window, said, now_ms)
-        outcome.counts["late_cases"] += 1
-        if doubt is not None:
-            note(connection, outcome, doubt, now_ms)
-        return Message(window.down(Down.CASE), answer.to_json())
-
-    def _absence(self, connection: sa.Connection, outcome: Outcome, window: Window, said: Absence, now_ms: int) -> Message:
-        answer, doubt = take_absence(connection, window, said, now_ms)
-        outcome.counts["absences"] += 1
-        if doubt is not None:
-            note(connection, outcome, doubt, now_ms)
-        return Message(window.down(Down.ABSENCE), answer.to_json())
-
     def _sort(self, message: Message, batch: _Sorted) -> None:
         window: Window | None = None
         try:
@@ -114,17 +96,11 @@ class Ingest:
                 batch.verdicts.append(self._verifier.verdict(window, message.topic, message.payload))
             elif up is Up.CASE:
                 late = LateCase.from_json(message.payload)
-                if self._verifier.device_key(window, late.device) is None:
-                    unknown = self._verifier.unknown_hall(window, message.topic, late.device, late.seq, message.payload)
-                    batch.verdicts.append(unknown)
-                else:
+                if self._is_known(window, message, batch, late.device, late.seq):
                     batch.cases.append((window, late))
             elif up is Up.ABSENCE:
                 absence = Absence.from_json(message.payload)
-                if self._verifier.device_key(window, absence.device or "") is None:
-                    unknown = self._verifier.unknown_hall(window, message.topic, absence.device, None, message.payload)
-                    batch.verdicts.append(unknown)
-                else:
+                if self._is_known(window, message, batch, absence.device, None):
                     batch.absences.append((window, absence))
             else:
                 model: type[State | Health] = State if up is Up.STATE else Health
@@ -133,3 +109,29 @@ class Ingest:
             batch.verdicts.append(
                 Evidence(EvidenceKind.MALFORMED, message.topic, window, None, None, str(error), message.payload[:KEPT_BYTES])
             )
+
+    def _is_known(self, window: Window, message: Message, batch: _Sorted, device: str | None, seq: int | None) -> bool:
+        """Tell whether the hall has a key; what comes from one that has none is evidence."""
+        if self._verifier.device_key(window, device or "") is not None:
+            return True
+        batch.verdicts.append(self._verifier.unknown_hall(window, message.topic, device, seq, message.payload))
+        return False
+
+
+def _told(connection: sa.Connection, batch: _Sorted, outcome: Outcome, now_ms: int) -> list[Message]:
+    """Store what windows tell beside records; return what each is answered."""
+    answers: list[Message] = []
+    doubts: list[Evidence | None] = []
+    for window, late in batch.cases:
+        case_kept, doubt = take_case(connection, window, late, now_ms)
+        answers.append(Message(window.down(Down.CASE), case_kept.to_json()))
+        doubts.append(doubt)
+        outcome.counts["late_cases"] += 1
+    for window, absence in batch.absences:
+        absence_kept, doubt = take_absence(connection, window, absence, now_ms)
+        answers.append(Message(window.down(Down.ABSENCE), absence_kept.to_json()))
+        doubts.append(doubt)
+        outcome.counts["absences"] += 1
+    for doubt in filter(None, doubts):
+        note(connection, outcome, doubt, now_ms)
+    return answers

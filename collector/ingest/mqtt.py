@@ -11,20 +11,18 @@ from __future__ import annotations
 import logging
 import queue
 import socket
-import ssl
 import threading
 import time
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from collector.client import new_client
 from collector.config import MqttConfig
-from collector.errors import ConfigError
 from collector.ingest.core import Message
 from collector.ingest.counters import Counters
 from protocol.topics import Up, all_up
@@ -112,30 +110,10 @@ class Broker:
             self._client.publish(message.topic, message.payload, qos=1)
 
     def _make_client(self) -> paho.Client:
-        config = self._config
-        five = config.protocol == "5"
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=config.client_id,
-            clean_session=None if five else False,
-            protocol=paho.MQTTv5 if five else paho.MQTTv311,
-            manual_ack=True,
-        )
+        client = new_client(self._config, self._config.client_id, keeps_session=True)
         client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
         client.max_inflight_messages_set(100)
         client.max_queued_messages_set(10_000)
-        if config.username:
-            client.username_pw_set(config.username, config.read_password())
-        if config.uses_tls:
-            try:
-                client.tls_set(
-                    ca_certs=str(config.ca_file) if config.ca_file else None,
-                    certfile=str(config.cert_file) if config.cert_file else None,
-                    keyfile=str(config.key_file) if config.key_file else None,
-                    tls_version=ssl.PROTOCOL_TLS_CLIENT,
-                )
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"证书无法使用 cannot use the certificates under [mqtt]: {error}") from error
         client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect

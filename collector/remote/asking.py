@@ -10,17 +10,16 @@ from __future__ import annotations
 import json
 import queue
 import secrets
-import ssl
 import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
+from collector.client import new_client
 from collector.config import MqttConfig
-from collector.errors import AskError, ConfigError
+from collector.errors import AskError
 from protocol.errors import PayloadError
 from protocol.payloads import Payload, RemoteAnswer, State
 from protocol.remote import Asked, Refusal, answer_is_genuine, make_request
@@ -93,26 +92,7 @@ class _Line:
         self._client.loop_stop()
 
     def _make_client(self) -> paho.Client:
-        login = self._login
-        five = login.protocol == "5"
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"hcp-ask-{secrets.token_hex(6)}",
-            clean_session=None if five else True,
-            protocol=paho.MQTTv5 if five else paho.MQTTv311,
-        )
-        if login.username:
-            client.username_pw_set(login.username, login.read_password())
-        if login.uses_tls:
-            try:
-                client.tls_set(
-                    ca_certs=str(login.ca_file) if login.ca_file else None,
-                    certfile=str(login.cert_file) if login.cert_file else None,
-                    keyfile=str(login.key_file) if login.key_file else None,
-                    tls_version=ssl.PROTOCOL_TLS_CLIENT,
-                )
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"证书无法使用 cannot use the certificates under [mqtt] and [ask]: {error}") from error
+        client = new_client(self._login, f"hcp-ask-{secrets.token_hex(6)}", keeps_session=False)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect

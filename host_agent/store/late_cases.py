@@ -40,7 +40,7 @@ class FreeRating:
 class WaitingCase:
     """A late case that the collection has not confirmed."""
 
-    id: int
+    number: int
     device: str
     seq: int
     mac: bytes
@@ -87,18 +87,18 @@ class LateCaseStore:
         )
         self.puts += 1
 
-    def waiting(self, after_id: int, limit: int) -> list[WaitingCase]:
+    def waiting(self, after: int, limit: int) -> list[WaitingCase]:
         """Return what the collection has not confirmed, oldest first."""
         rows = self._writer.connection.execute(
             "SELECT id, device, seq, mac, case_json, staff, named_ms FROM late_cases"
             " WHERE state = ? AND id > ? ORDER BY id LIMIT ?",
-            (WAITING, after_id, limit),
+            (WAITING, after, limit),
         ).fetchall()
-        must_ascend(after_id, [row[0] for row in rows])
+        must_ascend(after, [row[0] for row in rows])
         with content_checked():
             return [
-                WaitingCase(row_id, device, seq, mac, Case.from_json(case.encode()), staff, named_ms)
-                for row_id, device, seq, mac, case, staff, named_ms in rows
+                WaitingCase(number, device, seq, mac, Case.from_json(case.encode()), staff, named_ms)
+                for number, device, seq, mac, case, staff, named_ms in rows
             ]
 
     def answered(self, device: str, seq: int, *, is_kept: bool) -> bool:

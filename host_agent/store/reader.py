@@ -7,11 +7,15 @@ disk) would have the agent's write-ahead log grow.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from host_agent.store.damage import must_not_be_empty
+from host_agent.store.database import FILE_NAME
+from host_agent.store.schema import RECEIPTED
 
 PAGE_ROWS = 1000
 
@@ -43,3 +47,21 @@ def reading(file: Path) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         connection.close()
+
+
+def count_not_collected(folder: Path) -> int:
+    """Count the records without a receipt in the databases below a folder: each window of a PC has its own.
+
+    OSError or sqlite3.Error where something cannot be read: who is to delete the folder must not take that for nothing.
+    """
+    count = 0
+    for place, _, names in os.walk(folder, onerror=_refuse):
+        if FILE_NAME in names:
+            with reading(Path(place, FILE_NAME)) as connection:
+                (here,) = connection.execute("SELECT count(*) FROM records WHERE state < ?", (RECEIPTED,)).fetchone()
+                count += here
+    return count
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise error

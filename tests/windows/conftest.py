@@ -15,17 +15,20 @@ from tools.windows.wine import Wine
 
 @pytest.fixture(scope="session")
 def setups(windows: Wine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setups]:
-    """The setup.exe of a version, of the next one, and of one that does not start."""
+    """The setup.exe of a version, of the next one, of one whose service does not start, and of one that nothing can run."""
     program, folder = build.program(windows), tmp_path_factory.mktemp("setups")
-    earlier, broken = folder / "earlier", folder / "broken"
+    earlier, broken, blocked = folder / "earlier", folder / "broken", folder / "blocked"
     shutil.copytree(program, earlier)
     (earlier / "_internal" / MARKER).touch()
     shutil.copytree(program, broken)
     (broken / "_internal" / "win32" / "servicemanager.pyd").unlink()
+    blocked.mkdir()
+    (blocked / "agent.exe").touch()
     yield Setups(
         earlier=build.setup(folder / "earlier-setup.exe", earlier, "0.0.9", quick=True),
         now=build.setup(folder / "agent-setup.exe", program, quick=True),
         broken=build.setup(folder / "broken-setup.exe", broken, "9.9.9", quick=True),
+        blocked=build.setup(folder / "blocked-setup.exe", blocked, "9.9.9", quick=True),
     )
     shutil.rmtree(folder)  # 0.2 GB that pytest would keep three of
 

@@ -28,6 +28,7 @@ class Setups:
     earlier: Path
     now: Path
     broken: Path
+    blocked: Path
 
 
 class WindowPC:

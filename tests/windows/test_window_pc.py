@@ -40,6 +40,11 @@ def test_another_windows_is_refused_before_anything_is_put_there(windows: Wine, 
         windows.be("win10")
 
 
+def test_a_program_that_cannot_be_run_is_not_put_there(windows: Wine, setups: Setups) -> None:
+    assert windows.run(setups.blocked, "/S").returncode == 5
+    assert [path.name for path in windows.here(PROGRAM).iterdir()] == ["setup.log"]
+
+
 def test_a_window_pc_from_setup_to_uninstall(windows: Wine, setups: Setups, tmp_path: Path) -> None:
     with Hall(tmp_path / "hall", start_nats(tmp_path / "broker")) as hall:
         hall.collector.start()
@@ -52,6 +57,7 @@ def test_a_window_pc_from_setup_to_uninstall(windows: Wine, setups: Setups, tmp_
         a_kill(pc)
         off_and_on_again(pc)
         removal_keeps_what_is_there_and_a_prepared_configuration_does_not_replace_it(pc, setups, tmp_path)
+        a_purge_keeps_what_is_not_collected(pc, setups)
         nothing_is_left(pc)
         many_pcs_with_a_chinese_folder(pc, setups, tmp_path)
         assert pc.typed == set(commands()), "every command of the page"
@@ -177,6 +183,24 @@ def removal_keeps_what_is_there_and_a_prepared_configuration_does_not_replace_it
     pc.hall.await_collected(9)
 
 
+def a_purge_keeps_what_is_not_collected(pc: WindowPC, setups: Setups) -> None:
+    hall, look = pc.hall, f'"{AGENT}" db waiting'
+    hall.await_released()
+    assert "everything is collected" in pc.type(look, {})
+    hall.broker.stop()
+    hall.device.press(3)
+    eventually("it waits in the database", lambda: hall.status()["outbox_to_send"] == 1)
+    assert "1 条记录尚未归集" in pc.type(look, {}, expect=2)
+    pc.type(f"{UNINSTALL} /PURGE", {})
+    eventually("it is gone", lambda: not pc.program.exists())
+    assert "1 条记录尚未归集" in (pc.home / "uninstall.log").read_text(encoding="utf-16")
+    hall.broker.start()
+    assert pc.setup(setups.now).returncode == 0, pc.setup_log()
+    pc.await_talking()
+    assert hall.await_collected(10)[-1]["level"] == "dissatisfied"
+    hall.await_released()
+
+
 def nothing_is_left(pc: WindowPC) -> None:
     pc.type(f"{UNINSTALL} /PURGE", {})
     eventually("it is gone", lambda: not pc.program.exists() and not pc.home.exists())
@@ -196,7 +220,8 @@ def many_pcs_with_a_chinese_folder(pc: WindowPC, setups: Setups, scratch: Path) 
     pc.type(f"setup.exe /S /CONFIG={SHARE}", {"setup.exe": str(setups.now), SHARE: prepared})
     pc.await_talking()
     pc.hall.device.press(3)
-    pc.hall.await_collected(10)
+    pc.hall.await_collected(11)
+    pc.hall.await_released()
     assert (pc.data / f"{FILE_NAME}-wal").exists()
     assert "hunter2" not in pc.log() + pc.setup_log()
     assert pc.windows.run("net", "stop", NAME).returncode == 0

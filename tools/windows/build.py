@@ -1,7 +1,7 @@
 """Make the agent's program for Windows and its setup.exe: `python -m tools.windows.build [--out DIR]`.
 
 On Windows with the Python that runs this (`pip install --require-hashes -r tools/requirements/windows.txt`, and NSIS), on Linux with
-a Windows Python under wine (`interpreter`). What was made is kept below build/windows under a name made of all that went into it.
+a Windows Python under wine (`interpreter`). What was made is kept (`kept`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 
 from host_agent import AGENT_VERSION
 from tools.windows import interpreter
-from tools.windows.interpreter import KEEP, ROOT, CannotBuild
+from tools.windows.interpreter import CannotBuild
+from tools.windows.kept import ROOT, kept
 from tools.windows.wine import Wine, there
 
 HERE = Path(__file__).parent
@@ -55,13 +56,7 @@ def key() -> str:
 
 def program(windows: Wine | None = None) -> Path:
     """Return the folder with agent.exe, made unless it is there; on Linux in `windows`, or one for the purpose."""
-    folder = KEEP / f"program-{key()}"
-    if not folder.exists():
-        KEEP.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=KEEP, prefix="making-") as scratch:
-            _freeze(Path(scratch), windows)
-            (Path(scratch) / "dist" / "agent").rename(folder)
-    return folder
+    return kept("program", key(), partial(_freeze, windows=windows))
 
 
 def setup(out: Path, made: Path, version: str = AGENT_VERSION, *, quick: bool = False) -> Path:
@@ -78,7 +73,7 @@ def setup(out: Path, made: Path, version: str = AGENT_VERSION, *, quick: bool = 
     return out
 
 
-def _freeze(scratch: Path, windows: Wine | None) -> None:
+def _freeze(scratch: Path, windows: Wine | None) -> Path:
     path = str if os.name == "nt" else there
     options = [
         "--noconfirm", "--onedir", "--console", "--noupx", "--name", "agent", "--log-level", "WARN",
@@ -90,9 +85,10 @@ def _freeze(scratch: Path, windows: Wine | None) -> None:
     ]  # fmt: skip
     if os.name == "nt":
         _must(subprocess.run([sys.executable, "-m", "PyInstaller", *options], capture_output=True, text=True, check=False))
-        return
-    with Wine(scratch / "prefix") if windows is None else contextlib.nullcontext(windows) as windows:
-        _must(windows.run(interpreter.make(), "-m", "PyInstaller", *options, within_s=600, PYTHONUTF8="1"))
+    else:
+        with Wine(scratch / "prefix") if windows is None else contextlib.nullcontext(windows) as windows:
+            _must(windows.run(interpreter.make(), "-m", "PyInstaller", *options, within_s=600, PYTHONUTF8="1"))
+    return scratch / "dist" / "agent"
 
 
 def _must(done: subprocess.CompletedProcess[str]) -> None:

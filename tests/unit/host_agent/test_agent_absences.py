@@ -16,7 +16,8 @@ from host_agent.instant import Instant
 from host_agent.store.absences import AbsenceStore
 from host_agent.store.database import Writer
 from host_agent.surroundings import Surroundings
-from host_agent.uplink.absences import AGAIN_EVERY_S, MOST_AT_ONCE, AbsenceReports
+from host_agent.uplink.absences import AbsenceReports
+from host_agent.uplink.repeated import AGAIN_EVERY_S, MOST_AT_ONCE
 from protocol.payloads import Absence, AbsenceKept
 from tests.agent_bench import DEVICE
 from tests.chains import EPOCH_MS

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from host_agent import cli
 from host_agent.config import Config, load
 from host_agent.config_file import add_window, further_window
 from host_agent.errors import AgentError, ConfigError, PortBusyError, PortError
@@ -16,8 +19,12 @@ from host_agent.link.port import OpenPort, Transport
 from host_agent.link.search import LEAVE_ALONE_S, Belongs, Search
 from host_agent.link.shared_ports import SharedPorts
 from host_agent.service.running import Running, _Beats
+from host_agent.store.database import FILE_NAME, Writer
+from host_agent.store.outbox import Outbox
+from host_agent.store.schema import DISPUTED, RECEIPTED
 from host_agent.windows import each, one_of, secret_files, some_of
-from tests.agent_bench import at
+from tests.agent_bench import DEVICE, at
+from tests.chains import PaperDevice
 
 FIRST = """\
 data_dir = "data"
@@ -106,6 +113,35 @@ def test_a_command_for_one_window_asks_which(tmp_path: Path) -> None:
         one_of(several, None)
     with pytest.raises(ConfigError, match=r"03 is no window at this PC; .*there is: 01, 02"):
         some_of(several, "03")
+
+
+def test_before_data_is_deleted_all_windows_are_asked_whether_everything_is_collected(tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    folders = [one.data_dir for one in each(read(tmp_path, FIRST + SECOND))]
+
+    def ask(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(cli.app, ["db", "waiting", "-c", str(config), *words])
+        return done.exit_code, f"{done.output}{done.exception or ''}"
+
+    device = PaperDevice()
+    for folder in folders:
+        with contextlib.closing(Writer(folder)) as writer, writer.transaction() as connection:
+            records = [device.write() for _ in range(2)]
+            Outbox(writer).accept(connection, DEVICE, [(one, one.pack()) for one in records], 1)
+            connection.execute("UPDATE records SET state = ? WHERE seq = ?", (RECEIPTED, records[0].seq))
+    code, said = ask()
+    assert (code, "2 条记录尚未归集" in said) == (2, True), said
+    with contextlib.closing(Writer(folders[0])) as writer:
+        writer.connection.execute("UPDATE records SET state = ?", (RECEIPTED,))
+    code, said = ask("--in", str(tmp_path))
+    assert (code, "1 条记录尚未归集" in said) == (2, True), said
+    with contextlib.closing(Writer(folders[1])) as writer:
+        writer.connection.execute("UPDATE records SET state = ?", (DISPUTED,))
+    assert ask() == (0, "全部已归集 everything is collected\n")
+    assert ask("--in", str(tmp_path / "mistyped"))[0] == 1
+    (folders[1] / FILE_NAME).write_bytes(b"no database")
+    code, said = ask()
+    assert (code, "无法读取 cannot be read" in said) == (1, True), said
 
 
 def test_a_device_goes_to_the_window_that_names_it(tmp_path: Path) -> None:

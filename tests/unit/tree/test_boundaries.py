@@ -38,7 +38,9 @@ PURE = (
     "protocol/remote.py", "host_agent/remote/gate.py", "host_agent/remote/acts.py",
     "host_agent/link/conversation.py", "host_agent/link/events.py", "host_agent/link/handover.py",
     "host_agent/link/device_clock.py", "host_agent/link/attachment.py", "host_agent/link/search.py", "host_agent/evaluations.py",
+    "host_agent/absences.py", "host_agent/notices.py", "host_agent/service/changes.py", "host_agent/uplink/repeated.py",
     "host_agent/uplink/delivery.py", "host_agent/uplink/takeover.py", "collector/ingest/verify.py", "collector/ingest/receipts.py",
+    "collector/pages/presence.py",
 )  # fmt: skip
 IMPURE_MODULES = {"threading", "socket", "time", "subprocess", "asyncio", "queue", "serial", "sqlite3"}
 
