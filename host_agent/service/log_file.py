@@ -33,13 +33,13 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         """Move the files on, if the newest can be moved."""
         self.close_stream()
         newest = Path(self.baseFilename)
-        aside = newest.with_name(newest.name + ".0")
+        files = [newest.with_name(f"{newest.name}.{number}") for number in range(self.backupCount + 1)]
         try:
-            newest.replace(aside)  # the one step that fails when it is held, before any other file is touched
-            for number in range(self.backupCount, 0, -1):
-                older = newest.with_name(f"{newest.name}.{number - 1}")
-                if older.exists():
-                    older.replace(newest.with_name(f"{newest.name}.{number}"))
+            if not files[0].exists():  # else an older file was held the last time, and its place is taken
+                newest.replace(files[0])  # the one step that fails when it is held, before any other file is touched
+            free = next((number for number, file in enumerate(files) if not file.exists()), self.backupCount)
+            for number in range(free, 0, -1):
+                files[number - 1].replace(files[number])
         except OSError:
             self._not_before_s = time.monotonic() + TRY_AGAIN_S
         self.stream = self._open()
