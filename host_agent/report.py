@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +50,14 @@ class StatusReport:
     oldest_waiting_ms: int | None
     """How long the oldest record here has waited for its receipt."""
     counters: dict[str, int]
+
+
+TOLD: Final = frozenset(
+    (
+        "agent", "window", "link", "port", "link_trouble", "device", "device_trouble", "firmware", "boot", "release_on_ack",
+        "paused", "conditions", "device_heard_ms", "device_uptime_ms", "clock_ahead_ms", "clock_ppm",
+        "journal_waiting", "journal_free", "broker_connected", "broker_trouble", "store_trouble", "databases_set_aside",
+        "database_bytes", "database_most_bytes", "outbox_to_send", "outbox_sent", "oldest_waiting_ms", "counters",
+    )
+)  # fmt: skip  # one line for each would be thirty
+"""What of it may leave this PC, in a support bundle or as an answer from afar; a field that comes to it later does not by itself."""

@@ -36,6 +36,7 @@ from host_agent.config import PREFIX, Config, load
 from host_agent.doctor import examine
 from host_agent.errors import AgentError
 from host_agent.export.rows import STATES, at_beijing
+from host_agent.report import TOLD
 from host_agent.store.damage import set_aside_files
 from host_agent.store.database import FILE_NAME
 from host_agent.store.reader import reading
@@ -207,19 +208,8 @@ def _config(site: _Site) -> dict[str, Any]:
 def _status(report: dict[str, Any] | None) -> dict[str, Any]:
     if report is None:
         return {"running": False}
-    told = {name: value for name, value in report.items() if name in _TOLD}
+    told = {name: value for name, value in report.items() if name in TOLD}
     return {"running": True, "staff_signed_in": bool(report.get("staff")), **told}
-
-
-_TOLD: Final = frozenset(
-    (
-        "agent", "window", "link", "port", "link_trouble", "device", "device_trouble", "firmware", "boot", "release_on_ack",
-        "paused", "conditions", "device_heard_ms", "device_uptime_ms", "clock_ahead_ms", "clock_ppm",
-        "journal_waiting", "journal_free", "broker_connected", "broker_trouble", "store_trouble", "databases_set_aside",
-        "database_bytes", "database_most_bytes", "outbox_to_send", "outbox_sent", "oldest_waiting_ms", "counters",
-    )
-)  # fmt: skip  # as above
-"""What of the status goes in; a field that comes to it later does not by itself."""
 
 
 def _findings(site: _Site, report: dict[str, Any] | None) -> str:

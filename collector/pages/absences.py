@@ -24,6 +24,7 @@ from collector.store import presence as store
 from collector.store.presence import Place
 
 MOST_SIGNED: Final = 20_000
+MOST_ABSENCES: Final = 20_000
 SHOWN: Final = 1000
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet would execute."""
@@ -56,7 +57,7 @@ def add_absences(app: FastAPI, live: Live, environment: Environment) -> None:
         period = _period(first, last, opens, closes, now)
         where = Place.parse(place)
         with live.connect() as connection:
-            told = store.absences_in(connection, period.from_ms, period.to_ms, where)
+            told = store.absences_in(connection, period.from_ms, period.to_ms, where, MOST_ABSENCES)
             signed = store.signed_in(connection, period.from_ms, period.to_ms, where, MOST_SIGNED)
             windows = store.windows_of(connection, where)
         items = presence.rows(told, signed, windows, period, now)
@@ -68,7 +69,7 @@ def add_absences(app: FastAPI, live: Live, environment: Environment) -> None:
             "place": place,
             "items": items,
             "sums": presence.sums(items, period),
-            "is_cut": len(signed) == MOST_SIGNED,
+            "is_cut": len(signed) == MOST_SIGNED or len(told) == MOST_ABSENCES,
         }
 
     _add_page(app, environment, found)
@@ -98,6 +99,10 @@ def add_absences(app: FastAPI, live: Live, environment: Environment) -> None:
     ) -> Response:
         """Return the rows as a table for a spreadsheet, times in Beijing's time."""
         answer = found(first, last, opens, closes, place)
+        if answer["is_cut"]:
+            raise HTTPException(
+                422, "记录过多，请缩短时段或限定窗口 too many for one table: choose a shorter period, or windows"
+            )
         name = f"absences-{answer['from']}-{answer['to']}.csv"
         return Response(
             _csv(answer["items"]), media_type="text/csv", headers={"content-disposition": f'attachment; filename="{name}"'}

@@ -34,11 +34,13 @@ class Place:
         return [columns[name] == value for name, value in wanted.items() if value]
 
 
-def absences_in(connection: sa.Connection, from_ms: int, to_ms: int, place: Place) -> list[dict[str, Any]]:
-    """Return the absences that began before the end of a period and were not over at its beginning, oldest first."""
+def absences_in(connection: sa.Connection, from_ms: int, to_ms: int, place: Place, limit: int) -> list[dict[str, Any]]:
+    """Return the first absences that began before the end of a period and were not over at its beginning, oldest first."""
     # not the sum of both: somebody may have said numbers whose sum no database can hold
     touches = sa.or_(_A.end_ms.is_(None), _A.end_ms >= from_ms, _A.lasted_ms >= from_ms - _A.begin_ms)
-    query = sa.select(absences).where(_A.begin_ms < to_ms, touches, *place.conditions(_A)).order_by(_A.begin_ms, _A.id)
+    query = (
+        sa.select(absences).where(_A.begin_ms < to_ms, touches, *place.conditions(_A)).order_by(_A.begin_ms, _A.id).limit(limit)
+    )
     return [dict(row) for row in connection.execute(query).mappings()]
 
 

@@ -13,15 +13,13 @@ from dataclasses import asdict, dataclass
 from host_agent.instant import Instant
 from host_agent.link.attachment import Attachment
 from host_agent.remote.gate import Act, RefusedError
-from host_agent.report import StatusReport
+from host_agent.report import TOLD, StatusReport
 from host_agent.store.outbox import Outbox
 from protocol.payloads import Payload
 from protocol.remote import MOST_LINES, MOST_RECORDS, Asked, LogArguments, RecordsArguments, Refusal
 
 MOST_LOG_BYTES = 40_000
 """Of the lines as they stand in the message, JSON in JSON: brokers commonly take 64 KiB."""
-UNTOLD = ("staff", "evaluation")
-"""What the local API tells the window of itself, and nobody else needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class Acts:
         }
 
     def _status(self, _arguments: Payload, now: Instant) -> Mapping[str, object]:
-        return {name: value for name, value in asdict(self.report(now)).items() if name not in UNTOLD}
+        return {name: value for name, value in asdict(self.report(now)).items() if name in TOLD}
 
     def _log(self, arguments: Payload, _now: Instant) -> Mapping[str, object]:
         assert isinstance(arguments, LogArguments)  # noqa: S101  # the gate has parsed them so

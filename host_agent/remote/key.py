@@ -18,7 +18,7 @@ def read_key(path: Path) -> bytes:
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"文件无法读取 remote.key_file cannot be read: {error}") from error
+        raise ConfigError(f"文件无法读取 remote.key_file cannot be read: {error}; check its name and rights") from error
     try:
         key = bytes.fromhex(text)
     except ValueError:

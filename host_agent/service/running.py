@@ -75,8 +75,9 @@ class Running:
     def _end_others(self) -> None:
         for other in self._others:
             other.stop()
-        for other in self._others:
-            other.join()
+        with contextlib.ExitStack() as ending:  # each to its end, whatever another one says
+            for other in self._others:
+                ending.callback(other.join)
 
 
 class _Beats:

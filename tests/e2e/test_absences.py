@@ -65,7 +65,7 @@ def test_a_pulled_cable_and_a_killed_agent_reach_the_page(tmp_path: Path) -> Non
         stopped = over(hall, "agent", 2)
         assert stopped["reason"] == "stopped"
         assert stopped["lasted_ms"] < 30_000
-        page = httpx.get(f"{hall.collector.url}/absences", trust_env=False).text
+        page = httpx.get(f"{hall.collector.url}/absences", trust_env=False, timeout=15).text
         for word in ("拔线或串口故障", "异常中断", "正常停止", "签到"):
             assert word in page
         assert hall.summary()["evidence"]["absence"] == 0

@@ -160,6 +160,19 @@ def test_the_page_and_the_table_say_the_same_and_execute_nothing(officer: Office
     )
 
 
+def test_more_than_one_answer_holds_is_said_and_no_table_is_cut_silently(
+    officer: Officer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    officer.told(absence(at(9), 1), absence(at(10), 1))
+    assert not officer.get(f"/api/v1/absences?from={DAY}").json()["is_cut"]
+    monkeypatch.setattr(page, "MOST_ABSENCES", 1)
+    answer = officer.get(f"/api/v1/absences?from={DAY}").json()
+    assert (answer["is_cut"], len(answer["items"])) == (True, 1)
+    assert "合计不全" in officer.get(f"/absences?from={DAY}").text
+    refused = officer.get(f"/api/v1/absences.csv?from={DAY}")
+    assert (refused.status_code, "choose a shorter period" in refused.text) == (422, True)
+
+
 @pytest.mark.parametrize("place", ["533103", "533103/dating", WINDOW.path])
 def test_a_place_is_the_beginning_of_a_window(officer: Officer, place: str) -> None:
     officer.told(absence(at(9), 5))

@@ -25,18 +25,16 @@ ADDED = b"add@/devices/x/tty/ttyACM0\0ACTION=add\0DEVPATH=/devices/x/tty/ttyACM0
 @pytest.mark.skipif(sys.platform != "linux", reason="device events on netlink are Linux'")
 def test_the_kernel_tells_of_a_terminal_and_no_more_after_the_end() -> None:
     told: queue.SimpleQueue[int] = queue.SimpleQueue()
-    threads = threading.active_count()
+    before = threading.enumerate()
     end = arrivals.watch(lambda: told.put(1))
-    assert threading.active_count() == threads + 1
+    (thread,) = [one for one in threading.enumerate() if one not in before]
     Path("/sys/class/mem/null/uevent").write_text("add")  # no terminal: not told of
     Path("/sys/class/tty/tty/uevent").write_text("change")  # nothing came
     Path("/sys/class/tty/tty/uevent").write_text("add")
     told.get(timeout=WITHIN_S)
     end()
-    for thread in threading.enumerate():
-        if thread.name == "arrivals":
-            thread.join(WITHIN_S)
-    assert threading.active_count() == threads
+    thread.join(WITHIN_S)
+    assert not thread.is_alive()
     assert told.empty()
 
 

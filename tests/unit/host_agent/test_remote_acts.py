@@ -6,6 +6,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from host_agent.doctor import Grade
 from host_agent.doctor.remote import requests as look
 from host_agent.link.events import Received
 from host_agent.remote.gate import RefusedError
+from host_agent.report import TOLD, StatusReport
 from host_agent.service.log_ring import MOST_CHARACTERS, LogRing
 from host_agent.store.schema import DISPUTED, RECEIPTED, SENT, TO_SEND
 from host_agent.surroundings import Surroundings
@@ -126,6 +128,7 @@ def test_the_status_tells_what_helps_and_neither_staff_nor_evaluation(bench: Ben
     assert word == "ok"
     assert (told["window"], told["link"], told["device"], told["broker_connected"]) == (WINDOW.path, "talking", DEVICE, True)
     assert not {"staff", "evaluation"} & set(told)
+    assert {field.name for field in fields(StatusReport)} - TOLD == {"staff", "evaluation"}, "whether it may be told is decided"
     assert "PLANTED" not in json.dumps(told)
     assert bench.ask("status")[1]["counters"]["remote_answered"] == 1
 

@@ -275,19 +275,22 @@ def test_the_watchdog_is_fed_when_every_loop_has_turned() -> None:
     assert fed == [1, 1]
 
 
+def windows_running() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("window ")]
+
+
 def test_a_window_that_cannot_begin_ends_the_others(tmp_path: Path) -> None:
     (tmp_path / "data" / "window-02").mkdir(parents=True)
     (tmp_path / "data" / "window-02" / "agent.db").mkdir()
-    threads = threading.active_count()
     with pytest.raises(AgentError):
         Running(read(tmp_path, FIRST.replace('password_file = "one.password"', "").replace("1919", "0") + SECOND))
-    assert threading.active_count() == threads
+    assert not windows_running()
     (tmp_path / "data" / "window-02" / "agent.db").rmdir()
     running = Running(read(tmp_path, FIRST.replace('password_file = "one.password"', "").replace("1919", "0") + SECOND))
     assert list(running.agents) == ["01", "02"]
     running.stop()
     running.run(lambda _url: None, lambda: None, lambda: None)
-    assert threading.active_count() == threads
+    assert not windows_running()
 
 
 def test_two_windows_with_one_token_are_refused(tmp_path: Path) -> None:
@@ -333,3 +336,17 @@ def test_a_window_that_fails_ends_all(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="broken"):
         running.run(lambda _url: None, lambda: None, lambda: stopped.append(True))
     assert stopped == [True]
+
+
+def test_of_several_windows_that_fail_each_is_ended(tmp_path: Path) -> None:
+    third = '[[windows]]\nwindow = "03"\ndevice = { id = "PJ-0003" }\n'
+    running = Running(read(tmp_path, FIRST.replace('password_file = "one.password"', "").replace("1919", "0") + SECOND + third))
+
+    def fails(_now: object) -> None:
+        raise OSError("broken")
+
+    for window in ("02", "03"):
+        running.agents[window]._post(fails)
+    with pytest.raises(OSError, match="broken"):
+        running.run(lambda _url: None, lambda: None, lambda: None)
+    assert not windows_running()
