@@ -29,7 +29,7 @@ from host_agent.service import linux
 from host_agent.service.notify import Notifier
 from tests.brokers import HOST, free_port, start_nats
 from tests.chains import WINDOW
-from tests.hall import Hall, eventually
+from tests.hall import ROOT, Hall, eventually
 
 if not Path("/proc/self").exists():
     pytest.skip("systemd is Linux's", allow_module_level=True)
@@ -148,7 +148,10 @@ def test_systemd_finds_nothing_wrong_and_little_exposed(tmp_path: Path, config: 
     service("install", "-c", str(config), "--root", str(tmp_path / "root"))
     file = str(tmp_path / "root" / linux.UNIT)
     assert systemd("systemd-analyze", "verify", file) == ""
-    systemd("systemd-analyze", "security", "--offline=true", f"--threshold={MOST_EXPOSED}", "--no-pager", file)
+    said = systemd("systemd-analyze", "security", "--offline=true", f"--threshold={MOST_EXPOSED}", "--no-pager", file)
+    (score,) = re.findall(r"Overall exposure level for .*: ([0-9.]+) ", said)
+    page = (ROOT / "docs" / "linux.md").read_text(encoding="utf-8")
+    assert (f"评分 {score}（" in page, f"{score} of 10" in page) == (True, True), "the page says what is measured"
     rule = (tmp_path / "root" / linux.RULES).read_text(encoding="utf-8")
     assert 'ENV{ID_MM_DEVICE_IGNORE}="1"' in rule
 
