@@ -125,9 +125,10 @@ def add_window(path: Path, further: FurtherWindow, password: str | None) -> list
         login = further.mqtt.model_copy(update={"password_file": secret})
         further = further.model_copy(update={"mqtt": login})
     each(config.model_copy(update={"windows": [*config.windows, further]}))
-    lines = ["", "[[windows]]", f"window = {_quoted(further.window)}", f"device = {_table(further.device)}"]
-    login_text = _table(further.mqtt.model_copy(update={"password_file": secret.name if password is not None else None}))
-    lines += [f"mqtt = {login_text}"] if login_text != "{ }" else []
+    named = further.mqtt.model_copy(update={"password_file": secret.name if password is not None else None})
+    tables = {"device": _values(further.device), "mqtt": _values(named)}
+    lines = ["", "[[windows]]", f"window = {_quoted(further.window)}"]
+    lines += [f"{name} = {{ {', '.join(values)} }}" for name, values in tables.items() if values]
     try:
         if password is not None:
             _write_new(secret, password, 0o600)
@@ -140,10 +141,10 @@ def add_window(path: Path, further: FurtherWindow, password: str | None) -> list
     return [path, *([secret] if password is not None else [])]
 
 
-def _table(section: BaseModel) -> str:
-    """Return what is not the default as a table on one line."""
+def _values(section: BaseModel) -> list[str]:
+    """Return what is not the default, as keys with their values."""
     values = section.model_dump(exclude_defaults=True, exclude_none=True)
-    return f"{{ {', '.join(f'{key} = {_quoted(str(value))}' for key, value in values.items())} }}"
+    return [f"{key} = {_quoted(str(value))}" for key, value in values.items()]
 
 
 def _write_new(path: Path, content: str, mode: int) -> None:

@@ -311,6 +311,7 @@ def test_a_window_is_added_to_a_configuration_or_nothing_is_changed(tmp_path: Pa
     assert os.name == "nt" or secret.stat().st_mode & 0o077 == 0
     assert add_window(file, further_window("03", "PJ-0003", None), None) == [file]
     assert each(load(file))[2].mqtt.username == "533103/dating/01"
+    assert file.read_text().endswith('\n[[windows]]\nwindow = "03"\ndevice = { id = "PJ-0003" }\n')
 
     before = file.read_text()
     for window, device, password in (("03", "PJ-0004", None), ("04", "PJ-0003", None), ("二", "PJ-0004", "x")):
